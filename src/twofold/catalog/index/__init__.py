@@ -1,0 +1,55 @@
+"""The generated index of every system: one JSON file a family, read without importing any system."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from twofold.errors import unknown
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def cards() -> tuple[dict[str, Any], ...]:
+    """Every card of the package: id, title, kind, family, tasks, summary, options, claim, module."""
+    found: list[dict[str, Any]] = []
+    for file in sorted(FOLDER.glob("*.json")):
+        found += json.loads(file.read_text(encoding="utf-8"))
+    return tuple(found)
+
+
+def select(task: str | None = None, kind: str | None = None, family: str | None = None) -> list[dict[str, Any]]:
+    """Cards that serve a task, are of a kind, and belong to a family; None leaves a condition out.
+
+    Raises:
+        UserError: a task, kind or family that no card has.
+    """
+    chosen = list(cards())
+    if task is not None:
+        _known("task", task, {t for c in chosen for t in c["tasks"]})
+        chosen = [c for c in chosen if task in c["tasks"]]
+    for what, value in (("kind", kind), ("family", family)):
+        if value is not None:
+            _known(what, value, {c[what] for c in cards()})
+            chosen = [c for c in chosen if c[what] == value]
+    return chosen
+
+
+def card(id: str) -> dict[str, Any]:
+    """One card.
+
+    Raises:
+        UserError: no such id; names the nearest.
+    """
+    for found in cards():
+        if found["id"] == id:
+            return found
+    raise unknown("system", id, (c["id"] for c in cards()))
+
+
+def _known(what: str, value: str, values: set[str]) -> None:
+    if value not in values:
+        raise unknown(what, value, values)

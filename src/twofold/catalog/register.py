@@ -1,0 +1,199 @@
+"""The register: how a class becomes a system, and how an id becomes a class. Light: standard library only.
+
+A system is an options class: its annotated fields are its options, validated by pydantic when one is made.
+Only `resolve` imports a system's module, and only that one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twofold.catalog import index
+from twofold.catalog.claims import Arm
+from twofold.errors import UserError, unknown
+
+T = TypeVar("T", bound=type)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a system is, for a person who looks for one."""
+
+    id: str
+    title: str
+    kind: str
+    family: str
+    tasks: tuple[str, ...]
+    summary: str
+    number: int | None = None
+    source: str = ""
+    year: int | None = None
+    needs: tuple[str, ...] = ()
+    simplified: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if v not in (None, (), "")}
+
+
+@dataclass
+class _Registered:
+    classes: dict[str, type] = field(default_factory=dict)
+
+
+_registered = _Registered()
+
+
+def system(
+    id: str,
+    *,
+    number: int,
+    title: str,
+    tasks: Iterable[str],
+    source: str,
+    year: int,
+    needs: Iterable[str] = (),
+    simplified: Iterable[str] = (),
+) -> Callable[[T], T]:
+    """Registers a published system: makes the class a frozen, validated dataclass of its options, with a card.
+
+    Args:
+        id: the name on the command line.
+        number: its number in the list of published systems.
+        title: the paper's title.
+        tasks: names of the tasks it serves, the main one first.
+        source: address of the paper.
+        year: of publication.
+        needs: what a person would type to find it.
+        simplified: where this is simpler than the paper, one sentence each.
+    """
+    return _registering(
+        id,
+        number=number,
+        title=title,
+        tasks=tuple(tasks),
+        source=source,
+        year=year,
+        needs=tuple(needs),
+        simplified=tuple(simplified),
+    )
+
+
+def baseline(
+    id: str, *, title: str, tasks: Iterable[str], needs: Iterable[str] = (), source: str = ""
+) -> Callable[[T], T]:
+    """Registers a plain baseline: like a system, without number or claim."""
+    return _registering(id, title=title, tasks=tuple(tasks), needs=tuple(needs), source=source)
+
+
+def _registering(id: str, **card: Any) -> Callable[[T], T]:
+    def register(cls: T) -> T:
+        from pydantic import ConfigDict
+        from pydantic.dataclasses import dataclass as options
+
+        made: Any = options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+        summary = (cls.__doc__ or sys.modules[cls.__module__].__doc__ or "").strip().splitlines()
+        if not summary:
+            raise ValueError(f"{id}: a system says what it is in the first line of its docstring")
+        family = cls.__module__.split(".")[-2] if cls.__module__.startswith("twofold.systems.") else "own"
+        made.card = Card(id=id, kind=cls.kind, family=family, summary=summary[0].rstrip("."), **card)  # type: ignore[attr-defined]
+        _registered.classes[id] = made
+        return made
+
+    return register
+
+
+def resolve(id: str) -> type:
+    """The class of a system or baseline: from this package, an installed plug-in, or `add_file`.
+
+    Raises:
+        UserError: no such id; names the nearest.
+    """
+    if id in _registered.classes:
+        return _registered.classes[id]
+    modules = {card["id"]: card["module"] for card in index.cards()}
+    if id in modules:
+        importlib.import_module(modules[id])
+        return _registered.classes[id]
+    for point in _plugins():
+        if point.name == id:
+            point.load()
+            if id not in _registered.classes:
+                raise UserError(f"the plug-in {point.value!r} is named {id!r} but registers no such system")
+            return _registered.classes[id]
+    raise unknown("system", id, {*modules, *_registered.classes, *(p.name for p in _plugins())})
+
+
+def _plugins() -> Iterable[Any]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group="twofold.systems")
+
+
+def own() -> dict[str, type]:
+    """Systems that are registered but stand in no index: a person's own, from files or plug-ins."""
+    for point in _plugins():
+        resolve(point.name)
+    return {id: cls for id, cls in _registered.classes.items() if cls.card.family == "own"}  # type: ignore[attr-defined]
+
+
+def add_file(reference: str) -> str:
+    """Registers a person's own system from `./mine.py:Mine` and gives its id.
+
+    Raises:
+        UserError: no such file or class, or the class is not registered as a system.
+    """
+    place, _, name = reference.rpartition(":")
+    path = Path(place)
+    if not place or not path.is_file():
+        raise UserError(f"no file {place or reference!r}; own systems are named as ./file.py:ClassName")
+    spec = importlib.util.spec_from_file_location(f"twofold_own_{path.stem}", path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{place} could not be imported: {type(error).__name__}: {error}") from error
+    cls = getattr(module, name, None)
+    card = getattr(cls, "card", None)
+    if card is None:
+        raise UserError(f"{place} has no registered system {name!r}; decorate the class with @twofold.system")
+    return card.id
+
+
+def configure(arm: str | Arm, /, **options: Any) -> Any:
+    """A system with its options set and checked.
+
+    Raises:
+        UserError: unknown system or option, or a value that is not allowed; names what is allowed.
+    """
+    if isinstance(arm, Arm):
+        arm, options = arm.id, {**arm.options, **options}
+    cls = resolve(arm)
+    return checked(cls, arm, options)
+
+
+def checked(cls: type, name: str, options: Mapping[str, Any]) -> Any:
+    """`cls(**options)`, with pydantic's errors as one line that names option, value and what is allowed."""
+    from pydantic import ValidationError
+
+    known = list(getattr(cls, "__dataclass_fields__", {}))
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+    try:
+        return cls(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"])) or "options"
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        if first["type"] == "missing":
+            raise UserError(f"{name}: option {option!r} is needed; give it with --set {option}=…") from None
+        raise UserError(f"{name}: option {option!r} is {first['input']!r}: {message}") from None

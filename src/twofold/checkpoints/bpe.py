@@ -1,0 +1,96 @@
+"""A byte-level BPE tokenizer from its tokens and merges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from twofold.errors import UserError
+
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def _digits() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def _plain() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+
+def _by_regex() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_LLAMA3), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+SPLITS = {
+    "default": _plain,
+    "gpt-2": _plain,
+    "smollm": _digits,
+    "starcoder": _digits,
+    "refact": _digits,
+    "llama-bpe": _by_regex,
+    "llama3": _by_regex,
+    "llama-v3": _by_regex,
+}
+"""How text is cut into words before merging, by the name GGUF files give."""
+
+
+def byte_level_bpe(
+    tokens: Sequence[str],
+    merges: Sequence[str],
+    split: str,
+    *,
+    special: Sequence[str] = (),
+    whole: Sequence[str] = (),
+    begin: str | None = None,
+    what: str = "the tokenizer",
+) -> dict[str, Any]:
+    """The content of a `tokenizer.json` for a byte-level BPE.
+
+    Args:
+        tokens: the vocabulary in the order of its ids, bytes spelled as GPT-2 does.
+        merges: pairs as `"left right"`, most frequent first.
+        split: a key of `SPLITS`.
+        special: tokens that stand for no text (never produced from pieces, left out when decoding).
+        whole: tokens that are always matched whole.
+        begin: a token put before every text.
+        what: where it comes from, for errors.
+
+    Raises:
+        UserError: a way of splitting that is not known, or tokens and merges that do not fit together.
+    """
+    if split not in SPLITS:
+        raise UserError(
+            f"{what} cuts text in a way that is not known here ({split!r}; known: {', '.join(SPLITS)}): "
+            "use the Hugging Face folder it was made from"
+        )
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise UserError(f"{what} lists a token twice; it is damaged")
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UserError(f"{what} has a merge that is not a pair; it is damaged")
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, fuse_unk=False, byte_fallback=False))
+    tokenizer.pre_tokenizer = SPLITS[split]()
+    tokenizer.decoder = decoders.ByteLevel()
+    if begin is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, vocabulary[begin])]
+        )
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special])
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in whole])
+    content: dict[str, Any] = json.loads(tokenizer.to_str())
+    return content

@@ -1,0 +1,95 @@
+"""The command line: commands are calls of the public API, and nothing else.
+
+Exit codes: 0 done, 1 a fault of Twofold's own, 2 a mistake in what was asked for, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from twofold.errors import UserError, did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+    from twofold.cli.parser import Command
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command line and gives its exit code.
+
+    A person's mistake is one line on standard error. `TWOFOLD_DEBUG=1` shows where it was found.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if words is None else words))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has enough; the rest, and what is flushed at exit, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, OSError) as error:
+        if os.environ.get("TWOFOLD_DEBUG"):
+            raise
+        _say(_sentence(error))
+        return 2
+
+
+def _run(words: list[str]) -> int:
+    from twofold.cli.commands import COMMANDS, overview
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        import twofold
+
+        print(f"twofold {twofold.__version__}")
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        raise UserError(f"unknown command {words[0]!r}.{did_you_mean(words[0], COMMANDS)} See: twofold --help")
+    from twofold.cli.parser import Parser
+
+    try:
+        arguments = Parser(command).parse(words[1:])
+    except SystemExit as done:  # --help
+        return int(done.code or 0)
+    try:
+        return _call(command, arguments)
+    except KeyboardInterrupt:
+        if os.environ.get("TWOFOLD_DEBUG"):
+            raise
+        _say(f"stopped; {command.kept.format_map(vars(arguments))}")
+        return 130
+
+
+def _call(command: Command, arguments: Namespace) -> int:
+    from importlib import import_module
+
+    module, _, name = command.run.partition(":")
+    function = getattr(import_module(module), name)
+    if command.group == "look" and not getattr(arguments, "semantic", False):
+        return function(arguments) or 0
+    from twofold import progress
+    from twofold.cli import live
+
+    listener = None if arguments.quiet else live.listener()
+    with progress.listening(listener), live.notes():
+        return function(arguments) or 0
+
+
+def _sentence(error: Exception) -> str:
+    """An error as one line."""
+    if isinstance(error, OSError):
+        from twofold.cli.values import about_file
+
+        return about_file(error)
+    return " ".join(str(error).split())
+
+
+def _say(text: str) -> None:
+    print(f"twofold: {text}", file=sys.stderr)

@@ -1,0 +1,87 @@
+"""The parser of one command's arguments; what it refuses becomes one line that names the fix."""
+
+from __future__ import annotations
+
+import argparse
+
+from twofold.errors import UserError, did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse`, but a mistake raises `UserError`, and an unknown option names the nearest known one."""
+
+    def __init__(self, command: Command) -> None:
+        super().__init__(
+            prog=f"twofold {command.name}",
+            description=command.summary[:1].upper() + command.summary[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  twofold {example}" for example in command.examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.options: list[str] = ["--help"]
+        command.arguments(self)
+        self.flag("--json", help="print JSON for a program instead of text for a person")
+        self.flag("--quiet", help="show no progress")
+
+    def option(self, *names: str, **settings: Any) -> None:
+        """An option with a value; its default stands in the help."""
+        self.options += names
+        default = settings.get("default")
+        if default is not None:
+            settings["help"] += f" (default: {default})"
+        self.add_argument(*names, **settings)
+
+    def flag(self, *names: str, help: str) -> None:
+        """An option that is there or not."""
+        self.options += names
+        self.add_argument(*names, action="store_true", help=help)
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The arguments.
+
+        Raises:
+            UserError: an unknown or malformed option, or an argument too many or too few.
+        """
+        found, extra = self.parse_known_args(words)
+        for word in extra:
+            if word.startswith("-"):
+                name = word.partition("=")[0]
+                raise UserError(f"unknown option {name!r}.{did_you_mean(name, self.options)} See: {self.prog} --help")
+        if extra:
+            raise UserError(f"too many arguments: {' '.join(extra)}; quote texts of several words. See: {self.prog} --help")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See: {self.prog} --help")
+
+
+class Command:
+    """One command: its arguments, and the function that runs it, as `module:function`.
+
+    Args:
+        name: as typed.
+        group: under which it stands in the help.
+        summary: what it does, in one line.
+        examples: command lines without `twofold`.
+        arguments: adds the arguments to a parser.
+        run: takes the parsed arguments and gives an exit code or None; its module is loaded only then.
+        kept: what Ctrl-C leaves behind, as a sentence; `{out}` and the like are filled in.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        summary: str,
+        examples: Sequence[str],
+        arguments: Callable[[Parser], None],
+        run: str,
+        kept: str = "nothing was written",
+    ) -> None:
+        self.name, self.group, self.summary, self.examples = name, group, summary, examples
+        self.arguments, self.run, self.kept = arguments, run, kept

@@ -1,0 +1,168 @@
+"""`pydoc` and `pycode`: prose and documented functions that every Python already has on disk.
+
+Read with `ast` from the source files of a fixed list of modules, never by importing them. The list holds what
+Python 3.11 to 3.14 share; what those files say still differs from version to version, so the fingerprint
+names the version. Modules that an installation leaves out (often `tkinter`) are passed over.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import re
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from twofold import progress
+from twofold.data import prose, python_source
+from twofold.data.cache import cached_json, digest
+from twofold.data.python_source import Row, docstring_rows, function_rows, parse
+from twofold.data.rows import Rows
+from twofold.errors import UserError
+
+MODULES = tuple(
+    """
+    __future__ _aix_support _collections_abc _compat_pickle _markupbase _osx_support _py_abc _pydecimal _pyio
+    _sitebuiltins _strptime _threading_local _weakrefset abc argparse ast asyncio base64 bdb bisect bz2 cProfile
+    calendar cmd code codecs codeop collections colorsys compileall concurrent configparser contextlib
+    contextvars copy copyreg csv ctypes curses dataclasses datetime dbm decimal difflib dis doctest email
+    encodings ensurepip enum filecmp fileinput fnmatch fractions ftplib functools genericpath getopt getpass
+    gettext glob graphlib gzip hashlib heapq hmac html http imaplib importlib inspect io ipaddress json keyword
+    linecache locale logging lzma mailbox mimetypes modulefinder multiprocessing netrc ntpath numbers opcode
+    operator optparse os pathlib pdb pickle pickletools pkgutil platform plistlib poplib posixpath pprint profile
+    pstats pty py_compile pyclbr pydoc pydoc_data queue quopri random re reprlib rlcompleter runpy sched secrets
+    selectors shelve shlex shutil signal site smtplib socket socketserver sqlite3 ssl stat statistics string
+    stringprep struct subprocess symtable sysconfig tabnanny tarfile tempfile textwrap threading timeit tkinter
+    token tokenize tomllib trace traceback tracemalloc tty turtle turtledemo types typing unittest urllib uuid
+    venv warnings wave weakref webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport zoneinfo
+    """.split()  # noqa: SIM905
+)
+_NOT_READ = {"test", "tests", "idle_test", "idlelib", "lib2to3", "__pycache__"}
+_TOPICS = "pydoc_data.topics"
+
+
+def pycode() -> Rows:
+    """About 5,000 functions of the standard library. Columns id, query, document, text, group and name.
+
+    query: the docstring's first sentence without the words of the function's own name; document: the function
+    without its docstring; text: the function with it; group: its module; name: `module.Class.method`.
+    Of functions with equal documents the first is kept. Raises UserError where Python has no sources on disk.
+    """
+    return _rows("pycode", "functions of Python's standard library", _functions, merged_by="document")
+
+
+def pydoc() -> Rows:
+    """About 3,000 docstrings of the standard library that have something to say after their first sentence.
+
+    query: that sentence; document: the rest, without the sentence and the object's own name; text: all of the
+    docstring; id, group (module) and name as in `pycode`. Raises UserError where Python has no sources on disk.
+    """
+    return _rows("pydoc", "docstrings of Python's standard library", _pairs, merged_by="document")
+
+
+def texts() -> Rows:
+    """All documentation strings and the language reference's topics, for language work: about 1.8 MB of prose.
+
+    Columns id, text, group and name. Docstrings are grouped by module. A paragraph that stands in two topics is
+    kept in the longer one, so that each topic can be a group of its own (`pydoc_data.topics.<name>`).
+    """
+    return _rows("pydoc:texts", "docstrings and topics of Python's standard library", _texts, merged_by="text")
+
+
+def sources(root: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """(module name, file) of every module on the list, in the order of the names. `root`: the library's folder."""
+    root = root or Path(sysconfig.get_path("stdlib"))
+    for name in sorted(MODULES):
+        if (root / f"{name}.py").is_file():
+            yield name, root / f"{name}.py"
+        found = []
+        for folder, inner, files in os.walk(root / name):
+            inner[:] = [each for each in inner if each not in _NOT_READ and each.isidentifier()]
+            found += [Path(folder, file) for file in files if file.endswith(".py")]
+        for path in sorted(found, key=lambda path: path.parts):
+            module = ".".join(path.relative_to(root).with_suffix("").parts)
+            yield module.removesuffix(".__init__"), path
+
+
+def _rows(name: str, what: str, extract: Callable[[], list[Row]], merged_by: str) -> Rows:
+    stdlib = sysconfig.get_path("stdlib")
+    code = [Path(module).read_bytes() for module in (__file__, python_source.__file__, prose.__file__)]
+    version = platform.python_version()
+    key = f"{name.replace(':', '-')}-{version}-{digest(str(stdlib), *code)[:16]}"
+    records = cached_json("standard-library", key, lambda: _merge(extract(), merged_by))
+    if not records:
+        raise UserError(
+            f"no library sources for {name} in {stdlib}; use a Python that is installed with its source files, "
+            "or give a data file"
+        )
+    columns = {column: [record[column] for record in records] for column in records[0]}
+    return Rows.of(columns, name=name, source=f"{what}, Python {version}", prefix=f"python-{version}")
+
+
+def _each_source(read: Callable[[str, str], list[Row] | None]) -> list[Row]:
+    files = list(sources())
+    rows: list[Row] = []
+    with progress.stage("read the standard library", total=len(files)) as stage:
+        for module, path in files:
+            try:
+                rows += read(path.read_text(encoding="utf-8"), module) or []
+            except (OSError, UnicodeDecodeError):
+                continue
+            finally:
+                stage.advance()
+    return rows
+
+
+def _functions() -> list[Row]:
+    return _each_source(function_rows)
+
+
+def _pairs() -> list[Row]:
+    return [row for row in _each_source(docstring_rows) if row["query"]]
+
+
+def _texts() -> list[Row]:
+    docstrings = _each_source(docstring_rows)
+    rows = [{key: row[key] for key in ("id", "text", "group", "name")} for row in docstrings]
+    return rows + _topics()
+
+
+def _topics() -> list[Row]:
+    path = dict(sources()).get(_TOPICS)
+    tree = parse(path.read_text(encoding="utf-8")) if path else None
+    topics: dict[str, str] = {}
+    for node in tree.body if tree else ():
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Dict):
+            topics = ast.literal_eval(value)
+    seen: set[str] = set()
+    rows = []
+    for topic in sorted(topics, key=lambda topic: (-len(topics[topic]), topic)):
+        kept = []
+        for paragraph in re.split(r"\n[ \t]*\n", topics[topic].strip("\n")):
+            words = " ".join(paragraph.split())
+            if words not in seen:
+                seen.add(words)
+                kept.append(paragraph)
+        if kept:
+            name = f"{_TOPICS}.{topic}"
+            rows.append({"id": name, "text": "\n\n".join(kept), "group": name, "name": name})
+    return rows
+
+
+def _merge(rows: list[Row], column: str) -> list[Row]:
+    """Rows without those whose `column` was there before, and with ids that are all different."""
+    seen: set[str] = set()
+    times: dict[str, int] = {}
+    kept = []
+    for row in rows:
+        words = " ".join(row[column].split())
+        if words in seen:
+            continue
+        seen.add(words)
+        times[row["id"]] = times.get(row["id"], 0) + 1
+        number = times[row["id"]]
+        kept.append(row if number == 1 else {**row, "id": f"{row['id']}#{number}"})
+    return kept

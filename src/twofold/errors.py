@@ -1,0 +1,30 @@
+"""Errors that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TwofoldError(Exception):
+    """Base of every error that Twofold raises on purpose."""
+
+
+class UserError(TwofoldError):
+    """A mistake in what was asked for: one line that says what is wrong and what to do.
+
+    The command line prints it without a traceback and leaves with exit code 2.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as a sentence, `" Did you mean 'gtr'?"`, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a list: names what was asked, the nearest, and all there are."""
+    names = sorted(known)
+    listed = ", ".join(names) if len(names) <= 20 else ", ".join(names[:20]) + ", …"
+    return UserError(f"unknown {what} {name!r}.{did_you_mean(name, names)} Known: {listed}")

@@ -1,0 +1,9 @@
+"""What a model is asked to do: losses, and the corruptions that go with them. One function each."""
+
+from twofold.objectives import distillation
+from twofold.objectives.causal import causal
+from twofold.objectives.contrastive import info_nce
+from twofold.objectives.loss import IGNORED, Loss
+from twofold.objectives.masked import mask_tokens, masked
+
+__all__ = ["IGNORED", "Loss", "causal", "distillation", "info_nce", "mask_tokens", "masked"]

@@ -1,0 +1,110 @@
+"""The building blocks: network components that know only tensors, composed as objects, never switched by flags.
+
+net = SequenceModel(TokenEmbedding(256, 64), pattern(64, [{"mixer": Attention(64, 4, causal=True, position=Rope()),
+                    "channel": FFN(64, 256), "times": 2}]), TiedHead(256))
+build(net.spec())      # the same structure, fresh weights
+"""
+
+from twofold.parts.auxiliary import add_aux, collect_aux
+from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
+from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
+from twofold.parts.embeddings import TokenEmbedding
+from twofold.parts.encoders import TextEncoder
+from twofold.parts.heads import Head, LMHead, MLMHead, SequenceHead, TiedHead, TokenHead
+from twofold.parts.linear import LINEAR, Dense
+from twofold.parts.masks import Mask
+from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
+from twofold.parts.model import SequenceModel
+from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
+from twofold.parts.part import Part, build, registered
+from twofold.parts.pooling import Cls, FirstM, Last, Max, Mean, Pool, WeightedMean
+from twofold.parts.positions import (
+    Alibi,
+    Learned,
+    LinearStretch,
+    Llama3Stretch,
+    NoPosition,
+    NtkStretch,
+    Position,
+    Rope,
+    Sinusoid,
+    T5Bias,
+)
+from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
+from twofold.parts.stack import (
+    Block,
+    Parallel,
+    PostNorm,
+    PreNorm,
+    Sandwich,
+    Single,
+    Stack,
+    Wiring,
+    pattern,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "FFN",
+    "LINEAR",
+    "NORMS",
+    "PRESETS",
+    "Alibi",
+    "AnyMask",
+    "Attention",
+    "Block",
+    "Cache",
+    "ChannelMixer",
+    "Cls",
+    "CrossAttention",
+    "Dense",
+    "FirstM",
+    "Head",
+    "KeyValueCache",
+    "LMHead",
+    "Last",
+    "LayerNorm",
+    "Learned",
+    "LinearStretch",
+    "Llama3Stretch",
+    "MLMHead",
+    "Mask",
+    "Max",
+    "Mean",
+    "MemoryCache",
+    "Mixer",
+    "NoPosition",
+    "NtkStretch",
+    "Parallel",
+    "Part",
+    "Pool",
+    "Position",
+    "PostNorm",
+    "PreNorm",
+    "RMSNorm",
+    "Rope",
+    "Sandwich",
+    "SequenceHead",
+    "SequenceModel",
+    "Single",
+    "Sinusoid",
+    "Stack",
+    "StackCache",
+    "T5Bias",
+    "TextEncoder",
+    "TiedHead",
+    "TokenEmbedding",
+    "TokenHead",
+    "WeightedMean",
+    "Wiring",
+    "add_aux",
+    "bert",
+    "build",
+    "collect_aux",
+    "decoder",
+    "encoder",
+    "llama",
+    "pattern",
+    "registered",
+    "t5_encoder",
+]

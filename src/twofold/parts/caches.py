@@ -1,0 +1,276 @@
+"""What a network remembers between calls, updated in place. For inference: gradients do not flow through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.masks import Mask, Places, counted
+
+Growth = Literal["const", "window", "linear"]
+
+
+class Cache:
+    """Base of every cache.
+
+    Attributes:
+        length: tokens remembered so far (padding included).
+        growth: how `nbytes` grows with `length`.
+    """
+
+    growth: Growth = "const"
+    length: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the remembered tokens take (not what was set aside for more)."""
+        raise NotImplementedError
+
+    def rewind(self, n: int) -> None:
+        """Forgets the last `n` tokens.
+
+        Raises:
+            UserError: more tokens than there are, or a cache that cannot go back.
+        """
+        raise UserError(f"{type(self).__name__} cannot be rewound; keep a copy of it instead")
+
+    def reorder(self, index: Int[Tensor, "rows"]) -> None:
+        """Row `i` becomes what row `index[i]` was (beams); the number of rows may change."""
+        raise NotImplementedError
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        """Of the last `tail` tokens keeps, in each row, those at `paths` (0 = first of the tail), and forgets the others."""
+        raise UserError(f"{type(self).__name__} cannot keep one branch of a tree of drafts")
+
+
+class Ledger:
+    """Where the tokens of a growing sequence are. Holds nothing while all are real and positions are counted from 0."""
+
+    def __init__(self, max_len: int) -> None:
+        self.max_len = max_len
+        self.real: Tensor | None = None
+        self.segments: Tensor | None = None
+        self.positions: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in (self.real, self.segments, self.positions) if t is not None)
+
+    def place(self, start: int, time: int, mask: Mask, device: torch.device) -> tuple[Places, Places]:
+        """Notes `time` new tokens at slot `start`; returns the places of the new tokens and of all so far.
+
+        Raises:
+            UserError: an empty input, or more tokens than `max_len`.
+        """
+        if time < 1:
+            raise UserError("the sequence is empty; give at least one token")
+        stop = start + time
+        if stop > self.max_len:
+            raise UserError(
+                f"the cache holds {self.max_len} tokens and {stop} are needed; make it with max_len={stop} or more"
+            )
+        self._note(start, stop, mask)
+        slots = torch.arange(stop, device=device)
+        if self.real is None and self.segments is None and self.positions is None:
+            keys = Places(slots, slots[None])
+        else:
+            real = None if self.real is None else self.real[:, :stop]
+            segments = None if self.segments is None else self.segments[:, :stop]
+            if self.positions is not None:
+                positions = self.positions[:, :stop]
+            else:
+                positions = counted(real, segments)
+            keys = Places(slots, positions, real, segments)
+        queries = Places(
+            keys.slots[start:],
+            keys.positions[:, start:],
+            None if keys.real is None else keys.real[:, start:],
+            None if keys.segments is None else keys.segments[:, start:],
+        )
+        return queries, keys
+
+    def _note(self, start: int, stop: int, mask: Mask) -> None:
+        for given, what in ((mask.pad, "padding"), (mask.segment_ids, "segments"), (mask.positions, "positions")):
+            if given is not None and given.shape[1] != stop - start:
+                raise UserError(
+                    f"the mask's {what} has length {given.shape[1]}, the new tokens {stop - start}; they must agree"
+                )
+        if mask.pad is not None and self.real is None:
+            self.real = torch.ones(len(mask.pad), self.max_len, dtype=torch.bool, device=mask.pad.device)
+        if self.real is not None:
+            self.real[:, start:stop] = True if mask.pad is None else mask.pad
+        if mask.segment_ids is not None and self.segments is None:
+            self.segments = mask.segment_ids.new_zeros(len(mask.segment_ids), self.max_len)
+        if self.segments is not None:
+            last = self.segments[:, start - 1 : start] if start else 0
+            self.segments[:, start:stop] = last if mask.segment_ids is None else mask.segment_ids
+        if mask.positions is not None and self.positions is None:
+            before = mask.positions.new_zeros(len(mask.positions), self.max_len)
+            if start:
+                real = None if self.real is None else self.real[:, :start]
+                segments = None if self.segments is None else self.segments[:, :start]
+                plain = torch.arange(start, device=before.device)
+                before[:, :start] = plain if real is None and segments is None else counted(real, segments)
+            self.positions = before
+        if self.positions is not None:
+            if mask.positions is not None:
+                self.positions[:, start:stop] = mask.positions
+            else:  # goes on behind the given ones
+                new = torch.ones_like(self.positions[:, start:stop], dtype=torch.bool) if mask.pad is None else mask.pad
+                after = self.positions[:, :start].amax(1, keepdim=True) + 1 if start else 0
+                self.positions[:, start:stop] = after + counted(new, None)
+
+    def reorder(self, index: Tensor) -> None:
+        for name in ("real", "segments", "positions"):
+            held = getattr(self, name)
+            if held is not None:
+                setattr(self, name, held.index_select(0, index.to(held.device)))
+
+    def branch(self, slots: Tensor, start: int) -> None:
+        for held in (self.real, self.segments, self.positions):
+            if held is not None:
+                held[:, start : start + slots.shape[1]] = held.gather(1, slots)
+
+
+class KeyValueCache(Cache):
+    """Keys and values `[B, G, max_len, d]`, set aside once and filled in place.
+
+    Raises:
+        UserError: on use, when `max_len` does not suffice.
+    """
+
+    growth: Growth = "linear"
+
+    def __init__(
+        self,
+        batch: int,
+        heads: int,
+        max_len: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = (batch, heads, max_len, head_dim)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.ledger = Ledger(max_len)
+        self.length = 0
+
+    @property
+    def nbytes(self) -> int:
+        batch, heads, _, head_dim = self.keys.shape
+        return 2 * batch * heads * self.length * head_dim * self.keys.element_size()
+
+    def place(self, time: int, mask: Mask) -> tuple[Places, Places]:
+        """Where `time` new tokens stand, and all tokens with them."""
+        return self.ledger.place(self.length, time, mask, self.keys.device)
+
+    def append(
+        self, keys: Float[Tensor, "batch groups time d"], values: Float[Tensor, "batch groups time d"]
+    ) -> tuple[Tensor, Tensor]:
+        """Adds the new tokens' keys and values; returns all of them, `[B, G, S, d]`, as views."""
+        if keys.shape[0] != self.keys.shape[0]:
+            raise UserError(
+                f"the cache was made for {self.keys.shape[0]} rows and got {keys.shape[0]}; make it with that batch"
+            )
+        stop = self.length + keys.shape[2]
+        self.keys[:, :, self.length : stop] = keys
+        self.values[:, :, self.length : stop] = values
+        self.length = stop
+        return self.keys[:, :, :stop].to(keys.dtype), self.values[:, :, :stop].to(values.dtype)
+
+    def rewind(self, n: int) -> None:
+        if not 0 <= n <= self.length:
+            raise UserError(f"cannot rewind {n} tokens of {self.length}")
+        self.length -= n
+
+    def reorder(self, index: Int[Tensor, "rows"]) -> None:
+        index = index.to(self.keys.device)
+        self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+        self.ledger.reorder(index)
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        start = self.length - tail
+        if start < 0 or paths.shape[1] > tail:
+            raise UserError(f"cannot keep {paths.shape[1]} of the last {tail} tokens of {self.length}")
+        slots = paths.to(self.keys.device) + start
+        kept = slots.shape[1]
+        index = slots[:, None, :, None].expand(-1, self.keys.shape[1], -1, self.keys.shape[3])
+        for held in (self.keys, self.values):
+            held[:, :, start : start + kept] = held.gather(2, index)
+        self.ledger.branch(slots, start)
+        self.length = start + kept
+
+
+class MemoryCache(Cache):
+    """Keys and values of a memory that does not change while a sequence grows beside it."""
+
+    growth: Growth = "const"
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+        self.pad: Tensor | None = None
+        self.length = 0
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in (self.keys, self.values) if t is not None)
+
+    def rewind(self, n: int) -> None:
+        self.length -= n
+
+    def reorder(self, index: Int[Tensor, "rows"]) -> None:
+        for name in ("keys", "values", "pad"):
+            held = getattr(self, name)
+            if held is not None:
+                setattr(self, name, held.index_select(0, index.to(held.device)))
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        self.length -= tail - paths.shape[1]
+
+
+class StackCache(Cache):
+    """The caches of a stack's layers (None for a layer that keeps nothing), as one."""
+
+    def __init__(self, layers: Sequence[Cache | None], max_len: int) -> None:
+        self.layers = list(layers)
+        self.ledger = Ledger(max_len)
+        self.length = 0
+
+    @property
+    def growth(self) -> Growth:  # type: ignore[override]
+        """The fastest growth among the layers."""
+        found = {layer.growth for layer in self.layers if layer is not None}
+        return "linear" if "linear" in found else "window" if "window" in found else "const"
+
+    @property
+    def nbytes(self) -> int:
+        return sum(layer.nbytes for layer in self.layers if layer is not None)
+
+    def rewind(self, n: int) -> None:
+        if not 0 <= n <= self.length:
+            raise UserError(f"cannot rewind {n} tokens of {self.length}")
+        for layer in self.layers:
+            if layer is not None:
+                layer.rewind(n)
+        self.length -= n
+
+    def reorder(self, index: Int[Tensor, "rows"]) -> None:
+        for layer in self.layers:
+            if layer is not None:
+                layer.reorder(index)
+        self.ledger.reorder(index)
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        for layer in self.layers:
+            if layer is not None:
+                layer.branch(paths, tail)
+        start = self.length - tail
+        self.ledger.branch(paths + start, start)
+        self.length = start + paths.shape[1]

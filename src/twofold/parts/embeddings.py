@@ -1,0 +1,88 @@
+"""From token ids to states."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from twofold.errors import UserError
+from twofold.parts.part import Part, at_least_one
+from twofold.parts.positions import NoPosition, Position
+
+
+class TokenEmbedding(Part):
+    """A vector for each token, with position and token type added, then a norm (where given).
+
+    Args:
+        vocab: number of tokens.
+        dim: width of the states.
+        position: whose `embed` is called here (learned and sinusoid act here; rope and its like belong to attention).
+        norm: after all has been added (BERT).
+        types: number of token types; 0: none.
+        scale: factor on the token vectors (the first Transformer: √dim).
+
+    Raises:
+        UserError: a position that acts on queries and keys; on use, an id outside the vocabulary.
+    """
+
+    def __init__(
+        self,
+        vocab: int,
+        dim: int,
+        position: Position | None = None,
+        norm: Part | None = None,
+        types: int = 0,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        at_least_one("TokenEmbedding", vocab=vocab, dim=dim)
+        self.vocab, self.dim, self.scale = vocab, dim, scale
+        self.position = NoPosition() if position is None else position
+        if self.position.needs_qk:
+            name = type(self.position).__name__
+            raise UserError(f"position {name} acts on queries and keys; give it to the attention, not to the embedding")
+        self.position.check(dim=dim)
+        self.tokens = nn.Embedding(vocab, dim)
+        nn.init.normal_(self.tokens.weight, std=dim**-0.5)
+        self.token_types = nn.Embedding(types, dim) if types else None
+        if self.token_types is not None:
+            nn.init.normal_(self.token_types.weight, std=dim**-0.5)
+        self.norm = norm
+
+    @property
+    def table(self) -> Float[Tensor, "vocab dim"]:
+        """The token vectors, for tied heads."""
+        return self.tokens.weight
+
+    @property
+    def max_len(self) -> int | None:
+        """Longest input that the positions allow; None: no limit."""
+        return self.position.max_len
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch time"],
+        positions: Int[Tensor, "rows time"] | None = None,
+        types: Int[Tensor, "batch time"] | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        """States of the tokens; positions default to 0, 1, …, types to 0."""
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= self.vocab:
+                raise UserError(
+                    f"token id {low if low < 0 else high} is outside the vocabulary of {self.vocab}; "
+                    "use the tokenizer that belongs to this network"
+                )
+        if positions is None:
+            positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        x = F.embedding(ids, self.tokens.weight)
+        if self.scale != 1.0:
+            x = x * self.scale
+        if self.token_types is not None:
+            x = x + (self.token_types.weight[0] if types is None else self.token_types(types))
+        elif types is not None:
+            raise UserError("this network knows no token types; leave types out")
+        x = self.position.embed(x, positions)
+        return x if self.norm is None else self.norm(x)

@@ -1,0 +1,257 @@
+"""Softmax attention: the one set of projections that every kind of attention shares."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.caches import Cache, KeyValueCache, MemoryCache
+from twofold.parts.linear import linear as make_linear
+from twofold.parts.masks import Mask, Places
+from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.part import at_least_one
+from twofold.parts.positions import NoPosition, Position
+
+_CAUSAL = {None: "both", True: "yes", False: "no"}
+
+
+class Attention(Mixer):
+    """Multi-head attention. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; grouped keys: Ainslie et al. 2023, https://arxiv.org/abs/2305.13245
+
+    Queries `[B, H, T, d]` meet keys and values `[B, G, S, d]`; H / G heads share a group. Submodules `query`, `key`,
+    `value`, `out`. Other kinds of attention override `attend` (or `project`) and keep the rest.
+
+    Args:
+        dim: width of the states.
+        heads: of the queries (H).
+        kv_heads: groups of keys and values (G, default H).
+        head_dim: width of a head (default dim / heads).
+        position: how logits know about distance.
+        bias: of query, key and value; `out_bias`: of out (default: the same).
+        causal: True: always causal, whatever the mask; False: never; None: as the mask says.
+        scale: of the logits (default head_dim^-0.5; T5 has 1).
+        linear: kind of the projections.
+
+    Raises:
+        UserError: sizes that do not go together, or a position that cannot serve them.
+    """
+
+    has_qk = True
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        position: Position | None = None,
+        bias: bool = False,
+        out_bias: bool | None = None,
+        causal: bool | None = None,
+        scale: float | None = None,
+        linear: str = "dense",
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        at_least_one(name, dim=dim, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
+        if head_dim is None and dim % heads:
+            raise UserError(
+                f"{name}: dim {dim} does not divide into {heads} heads; "
+                f"use dim={dim // heads * heads or heads} or give head_dim (say head_dim={max(dim // heads, 1)})"
+            )
+        self.dim, self.heads = dim, heads
+        self.kv_heads = heads if kv_heads is None else kv_heads
+        self.head_dim = dim // heads if head_dim is None else head_dim
+        if heads % self.kv_heads:
+            fitting = [g for g in range(1, heads + 1) if heads % g == 0]
+            raise UserError(f"{name}: {heads} heads cannot share {self.kv_heads} kv_heads; use one of {fitting}")
+        self.position = NoPosition() if position is None else position
+        self.position.check(dim=dim, heads=heads, head_dim=self.head_dim)
+        self.max_len = self.position.max_len
+        self.causal = _CAUSAL[causal]
+        self.scale = self.head_dim**-0.5 if scale is None else scale
+        self.query = make_linear(dim, heads * self.head_dim, bias, linear)
+        self.key = make_linear(self.memory_dim, self.kv_heads * self.head_dim, bias, linear)
+        self.value = make_linear(self.memory_dim, self.kv_heads * self.head_dim, bias, linear)
+        self.out = make_linear(heads * self.head_dim, dim, bias if out_bias is None else out_bias, linear)
+
+    @property
+    def memory_dim(self) -> int:
+        """Width of what keys and values are made from."""
+        return self.dim
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
+    ) -> Float[Tensor, "batch time dim"]:
+        mask = self.rule(mask)
+        q, k, v, queries, keys = self.project(x, mask, cache)
+        return self.merge(self.attend(q, k, v, mask, queries, keys))
+
+    # -- the steps, for other kinds of attention to share
+
+    def rule(self, mask: AnyMask) -> Mask:
+        """The mask as this attention obeys it."""
+        mask = Mask.of(mask)
+        if self.causal == "yes":
+            return mask.made_causal()
+        if self.causal == "no" and mask.is_causal:
+            raise UserError(
+                "this attention was built two-way (causal=False) and got a causal mask; build it with causal=None"
+            )
+        return mask
+
+    def project(self, x: Tensor, mask: Mask, cache: Cache | None) -> tuple[Tensor, Tensor, Tensor, Places, Places]:
+        """Queries `[B, H, T, d]`, keys and values `[B, G, S, d]` with what the cache remembers, and where they stand."""
+        if cache is None:
+            queries = keys = mask.places(x.shape[1], x.device)
+        else:
+            queries, keys = _kv(cache).place(x.shape[1], mask)
+        x = self.position.embed(x, queries.positions)
+        q = self.split(self.query(x), self.heads)
+        k, v = self.split(self.key(x), self.kv_heads), self.split(self.value(x), self.kv_heads)
+        q, k = self.position.rotate(q, k, queries.positions, queries.positions)
+        if cache is not None:
+            k, v = _kv(cache).append(k, v)
+        return q, k, v, queries, keys
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        """What each head takes from the values: `[B, H, T, d]`."""
+        if self.position.after_softmax:
+            p = self.probabilities(q, k, mask, queries, keys)
+            return p @ v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        q = self._scaled(q, queries)
+        causal, seen = mask.lower(queries, keys)
+        bias = self.position.bias(queries.positions, keys.positions)
+        if bias is not None:
+            if causal:
+                causal, seen = False, mask.dense(queries, keys)
+            bias = bias.to(q.dtype)
+            seen = bias if seen is None else bias.masked_fill(~seen, float("-inf"))
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=causal, scale=self.scale, enable_gqa=self.kv_heads != self.heads
+        )
+
+    def logits(self, q: Tensor, k: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        """Logits `[B, H, T, S]`, -inf where the mask forbids."""
+        k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        logits = self._scaled(q, queries) @ k.transpose(-1, -2) * self.scale
+        bias = self.position.bias(queries.positions, keys.positions)
+        if bias is not None:
+            logits = logits + bias.to(logits.dtype)
+        return logits.masked_fill(~mask.dense(queries, keys), float("-inf"))
+
+    def probabilities(self, q: Tensor, k: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        """Softmax of the logits `[B, H, T, S]`; zero in rows that see nothing."""
+        logits = self.logits(q, k, mask, queries, keys)
+        blind = logits.isneginf().all(-1, keepdim=True)
+        p = logits.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
+        return self.position.after(p, queries.positions, keys.positions)
+
+    def split(self, x: Float[Tensor, "batch time inner"], heads: int) -> Float[Tensor, "batch heads time d"]:
+        """Features into heads."""
+        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+
+    def merge(self, heads: Float[Tensor, "batch heads time d"]) -> Float[Tensor, "batch time dim"]:
+        """Heads through the output map."""
+        return self.out(heads.transpose(1, 2).flatten(-2))
+
+    def _scaled(self, q: Tensor, queries: Places) -> Tensor:
+        scale = self.position.scale(queries.positions)
+        return q if scale is None else q * scale[:, None, :, None].to(q.dtype)
+
+    # -- the rest of the protocol
+
+    def new_cache(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Cache:
+        like = next(self.out.parameters())
+        return KeyValueCache(
+            batch, self.kv_heads, max_len, self.head_dim, dtype or like.dtype, like.device if device is None else device
+        )
+
+    def flops(self, time: int) -> int:
+        inner = self.heads * self.head_dim
+        maps = 2 * time * (2 * self.dim * inner + 2 * self.memory_dim * self.kv_heads * self.head_dim)
+        return maps + 4 * time * time * inner // (2 if self.causal == "yes" else 1)
+
+    def matrix(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None
+    ) -> Float[Tensor, "batch heads time sources"]:
+        mask = self.rule(mask)
+        q, k, _, queries, keys = self.project(x, mask, None)
+        return self.probabilities(q, k, mask, queries, keys)
+
+
+class CrossAttention(Attention):
+    """Attention from the states to `mask.memory` `[B, S, D']`; every query sees all real memory.
+
+    A block of an encoder–decoder is two: `Block(Attention)` without a channel mixer, then `Block(CrossAttention, FFN)`.
+    The cache keeps the memory's keys and values from the first call on.
+
+    Args:
+        memory_dim: width D' of the memory (default dim).
+
+    Raises:
+        UserError: on use, without a memory.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        memory_dim: int | None = None,
+        bias: bool = False,
+        out_bias: bool | None = None,
+        scale: float | None = None,
+        linear: str = "dense",
+    ) -> None:
+        self._memory_dim = dim if memory_dim is None else memory_dim
+        super().__init__(dim, heads, kv_heads, head_dim, None, bias, out_bias, None, scale, linear)
+
+    @property
+    def memory_dim(self) -> int:
+        return self._memory_dim
+
+    def rule(self, mask: AnyMask) -> Mask:
+        return Mask.of(mask)
+
+    def project(self, x: Tensor, mask: Mask, cache: Cache | None) -> tuple[Tensor, Tensor, Tensor, Places, Places]:
+        if cache is not None and not isinstance(cache, MemoryCache):
+            raise UserError("CrossAttention needs the cache that its new_cache makes")
+        q = self.split(self.query(x), self.heads)
+        slots = torch.arange(x.shape[1], device=x.device)
+        queries = Places(slots, slots[None])
+        if cache is not None and cache.keys is not None and cache.values is not None:
+            k, v, real = cache.keys, cache.values, cache.pad
+        else:
+            if mask.memory is None:
+                raise UserError("CrossAttention has nothing to look at; give mask & Mask.remember(memory)")
+            k = self.split(self.key(mask.memory), self.kv_heads)
+            v, real = self.split(self.value(mask.memory), self.kv_heads), mask.memory_pad
+        if cache is not None:
+            cache.keys, cache.values, cache.pad = k, v, real
+            cache.length += x.shape[1]
+        sources = torch.arange(k.shape[2], device=x.device)
+        return q, k, v, queries, Places(sources, sources[None], real)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        return super().attend(q, k, v, Mask(), queries, keys)
+
+    def logits(self, q: Tensor, k: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        return super().logits(q, k, Mask(), queries, keys)
+
+    def new_cache(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Cache:
+        return MemoryCache()
+
+
+def _kv(cache: Cache) -> KeyValueCache:
+    if not isinstance(cache, KeyValueCache):
+        raise UserError(f"attention needs the cache that its new_cache makes, not {type(cache).__name__}")
+    return cache

@@ -1,0 +1,85 @@
+"""From the states of a sequence to one vector (or a few). Padding never counts; rows without any real token give zeros."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.part import Part, at_least_one
+
+States = Float[Tensor, "batch time dim"]
+Real = Bool[Tensor, "batch time"]
+
+
+class Pool(Part, abstract=True):
+    """`pool(states [B, T, D], real [B, T])` -> `[B, D]`, or `[B, m, D]` for pools that keep several vectors."""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch *few dim"]:
+        raise NotImplementedError
+
+
+class Cls(Pool):
+    """The first real token."""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch dim"]:
+        return _at(states, real, real.int().argmax(1))
+
+
+class Last(Pool):
+    """The last real token."""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch dim"]:
+        return _at(states, real, real.shape[1] - 1 - real.flip(1).int().argmax(1))
+
+
+class Mean(Pool):
+    """The mean over real tokens."""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch dim"]:
+        return _weighted(states, real.to(states.dtype))
+
+
+class WeightedMean(Pool):
+    """The mean with weights 1, 2, 3, … over real tokens. Muennighoff 2022, https://arxiv.org/abs/2202.08904"""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch dim"]:
+        weight = real.float().cumsum(1) * real
+        return _weighted(states, (weight / weight.amax(1, keepdim=True).clamp_min(1)).to(states.dtype))
+
+
+class Max(Pool):
+    """The largest value of each feature over real tokens."""
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch dim"]:
+        largest = states.masked_fill(~real[..., None], float("-inf")).amax(1)
+        return largest.masked_fill(~real.any(1, keepdim=True), 0)
+
+
+class FirstM(Pool):
+    """The first `count` real tokens, `[B, count, D]`; zeros where there are fewer."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        at_least_one("FirstM", count=count)
+        self.count = count
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch few dim"]:
+        if self.count > states.shape[1]:
+            raise UserError(
+                f"FirstM keeps {self.count} tokens and the input has {states.shape[1]}; pad it, or keep fewer"
+            )
+        first = real.int().argsort(1, descending=True, stable=True)[:, : self.count]
+        kept = states.gather(1, first[..., None].expand(-1, -1, states.shape[2]))
+        return kept * real.gather(1, first)[..., None]
+
+
+def _at(states: Tensor, real: Tensor, index: Tensor) -> Tensor:
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, index] * real.any(1, keepdim=True)
+
+
+def _weighted(states: Tensor, weight: Tensor) -> Tensor:
+    total = torch.einsum("btd,bt->bd", states, weight)
+    return total / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)

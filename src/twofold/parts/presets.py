@@ -1,0 +1,210 @@
+"""Networks by name and size: the usual assemblies of the parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from twofold.errors import unknown
+from twofold.parts.channels.ffn import FFN
+from twofold.parts.embeddings import TokenEmbedding
+from twofold.parts.heads import LMHead, MLMHead, TiedHead
+from twofold.parts.linear import LINEAR
+from twofold.parts.mixers.attention import Attention
+from twofold.parts.model import SequenceModel
+from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
+from twofold.parts.part import Part
+from twofold.parts.positions import Learned, Position, Rope, Stretch, T5Bias, position as named_position
+from twofold.parts.stack import Block, PostNorm, Stack, wiring as named_wiring
+
+HeadName = Literal["tied", "lm", "mlm"] | None
+
+
+def transformer(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    *,
+    causal: bool | None,
+    head: HeadName,
+    max_len: int | None = None,
+    hidden: int | None = None,
+    kv_heads: int | None = None,
+    head_dim: int | None = None,
+    position: str = "rope",
+    norm: str = "rms",
+    wiring: str = "pre",
+    activation: str = "silu",
+    gate: bool = True,
+    bias: bool = False,
+    base: float = 10000.0,
+    linear: str = "dense",
+) -> SequenceModel:
+    """A stack of equal blocks of attention and feed-forward part.
+
+    Args:
+        vocab, dim, layers, heads: sizes.
+        causal: as `Attention` has it.
+        head: `tied` (the embedding's matrix), `lm` (its own), `mlm` (BERT's), or None for states.
+        max_len: longest input; only `position="learned"` needs it.
+        hidden: width of the feed-forward part (default: 4 dim; gated: 8/3 dim, rounded up to a multiple of 8).
+        kv_heads, head_dim, bias, linear: as `Attention` and `FFN` have them.
+        position: none, learned, sinusoid, rope, alibi or t5 (shared by all layers).
+        norm: layer or rms.
+        wiring: pre, post, parallel or sandwich.
+        activation, gate: of the feed-forward part.
+        base: of rope.
+
+    Raises:
+        UserError: an unknown name, or sizes that do not go together.
+    """
+    for what, name, known in (("norm", norm, NORMS), ("kind of linear map", linear, LINEAR)):
+        if name not in known:
+            raise unknown(what, name, known)
+    if hidden is None:
+        hidden = -(-8 * dim // 24) * 8 if gate else 4 * dim
+
+    def new_norm() -> Part:
+        return NORMS[norm](dim)
+
+    where = named_position(position, dim, heads, max_len, base)
+    shared = isinstance(where, T5Bias)
+    if isinstance(where, T5Bias):
+        where = T5Bias(heads, two_way=causal is not True)
+
+    def per_layer() -> Position | None:
+        if not where.needs_qk:
+            return None
+        return where if shared else named_position(position, dim, heads, max_len, base)
+
+    blocks = [
+        Block(
+            Attention(dim, heads, kv_heads, head_dim, per_layer(), bias, causal=causal, linear=linear),
+            FFN(dim, hidden, activation, gate, bias, linear),
+            new_norm(),
+            new_norm(),
+            named_wiring(wiring, new_norm),
+        )
+        for _ in range(layers)
+    ]
+    # Sines and cosines have size one, so token vectors need it too.
+    scale = dim**0.5 if position == "sinusoid" else 1.0
+    embedding = TokenEmbedding(vocab, dim, None if where.needs_qk else where, scale=scale)
+    return SequenceModel(embedding, Stack(blocks, None if wiring == "post" else new_norm()), _head(head, dim, vocab))
+
+
+def _head(name: HeadName, dim: int, vocab: int) -> Part | None:
+    known = {"tied": lambda: TiedHead(vocab), "lm": lambda: LMHead(dim, vocab), "mlm": lambda: MLMHead(dim, vocab)}
+    if name is None:
+        return None
+    if name not in known:
+        raise unknown("head", name, known)
+    return known[name]()
+
+
+def encoder(
+    vocab: int, dim: int, layers: int, heads: int, max_len: int | None = None, head: HeadName = None, **options: object
+) -> SequenceModel:
+    """A two-way transformer; options as `transformer` has them. Without a head it gives states."""
+    return transformer(vocab, dim, layers, heads, causal=None, head=head, max_len=max_len, **options)  # type: ignore[arg-type]
+
+
+def decoder(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    kv_heads: int | None = None,
+    head: HeadName = "tied",
+    **options: object,
+) -> SequenceModel:
+    """A causal transformer; options as `transformer` has them. Same seed and sizes: same weights as `encoder`."""
+    return transformer(vocab, dim, layers, heads, causal=True, head=head, kv_heads=kv_heads, **options)  # type: ignore[arg-type]
+
+
+def bert(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    max_len: int = 512,
+    types: int = 2,
+    activation: str = "gelu",
+    eps: float = 1e-12,
+    head: Literal["mlm"] | None = None,
+) -> SequenceModel:
+    """BERT's shape: post-norm, learned positions, token types, biases. Devlin et al. 2019, https://arxiv.org/abs/1810.04805"""
+    embedding = TokenEmbedding(vocab, dim, Learned(max_len, dim), LayerNorm(dim, eps), types)
+    blocks = [
+        Block(
+            Attention(dim, heads, bias=True),
+            FFN(dim, hidden, activation),
+            LayerNorm(dim, eps),
+            LayerNorm(dim, eps),
+            PostNorm(),
+        )
+        for _ in range(layers)
+    ]
+    return SequenceModel(embedding, Stack(blocks), MLMHead(dim, vocab, activation, eps) if head == "mlm" else None)
+
+
+def llama(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    hidden: int,
+    head_dim: int | None = None,
+    base: float = 10000.0,
+    stretch: Stretch | None = None,
+    eps: float = 1e-6,
+    tied: bool = True,
+    bias: bool = False,
+    interleaved: bool = False,
+) -> SequenceModel:
+    """Llama's shape: pre RMS norm, rope, grouped keys, SwiGLU, no biases. Touvron et al. 2023, https://arxiv.org/abs/2302.13971"""
+    rope = Rope(base, interleaved, stretch=stretch)
+    blocks = [
+        Block(
+            Attention(dim, heads, kv_heads, head_dim, rope, bias, out_bias=False, causal=True),
+            FFN(dim, hidden, "silu", gate=True, bias=False),
+            RMSNorm(dim, eps),
+            RMSNorm(dim, eps),
+        )
+        for _ in range(layers)
+    ]
+    head = TiedHead(vocab) if tied else LMHead(dim, vocab)
+    return SequenceModel(TokenEmbedding(vocab, dim), Stack(blocks, RMSNorm(dim, eps)), head)
+
+
+def t5_encoder(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    head_dim: int = 64,
+    buckets: int = 32,
+    max_distance: int = 128,
+    activation: str = "relu",
+    gate: bool = False,
+    eps: float = 1e-6,
+) -> SequenceModel:
+    """T5's encoder: pre RMS norm, unscaled logits, one relative bias for all layers. Raffel et al. 2020, https://arxiv.org/abs/1910.10683"""
+    bias = T5Bias(heads, buckets, max_distance, two_way=True)
+    blocks = [
+        Block(
+            Attention(dim, heads, head_dim=head_dim, position=bias, scale=1.0),
+            FFN(dim, hidden, activation, gate, bias=False),
+            RMSNorm(dim, eps),
+            RMSNorm(dim, eps),
+        )
+        for _ in range(layers)
+    ]
+    return SequenceModel(TokenEmbedding(vocab, dim), Stack(blocks, RMSNorm(dim, eps)))
+
+
+PRESETS = {"encoder": encoder, "decoder": decoder, "bert": bert, "llama": llama, "t5-encoder": t5_encoder}
+"""Presets by name."""

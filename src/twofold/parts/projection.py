@@ -1,0 +1,33 @@
+"""A linear map between widths that starts without losing more than it must."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twofold.parts.linear import linear as make_linear
+from twofold.parts.part import Part, at_least_one
+
+
+class Projection(Part):
+    """`x W` with rows or columns of W orthonormal at the start: the identity where both widths are equal.
+
+    Dot products of a pretrained network survive it as they are when it does not narrow (Saxe et al. 2014,
+    https://arxiv.org/abs/1312.6120, on orthogonal starts).
+
+    Args:
+        dim: width that goes in.
+        out: width that comes out.
+        linear: kind of the linear layer.
+    """
+
+    def __init__(self, dim: int, out: int, linear: str = "dense") -> None:
+        super().__init__()
+        at_least_one("Projection", dim=dim, out=out)
+        self.map = make_linear(dim, out, bias=False, kind=linear)
+        if linear == "dense" and not self.map.weight.is_meta:
+            nn.init.eye_(self.map.weight) if dim == out else nn.init.orthogonal_(self.map.weight)
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch out"]:
+        projected: Tensor = self.map(x)
+        return projected

@@ -1,0 +1,34 @@
+"""Surgery on trained networks: statistics of activations, units that can be cut, their importance, and repairs."""
+
+from twofold.surgery.calibrate import Batch, Gram, Layer, Sample, Squares, Statistic, Walk
+from twofold.surgery.costs import Budget, block_flops, unit_flops
+from twofold.surgery.importance import select, select_uniform, unit_range
+from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
+from twofold.surgery.units import Heads, Neurons, Units, blocks, compact, find
+
+__all__ = [
+    "Batch",
+    "Budget",
+    "Gram",
+    "Heads",
+    "Interpolation",
+    "Layer",
+    "Neurons",
+    "Pivoted",
+    "Sample",
+    "Squares",
+    "Statistic",
+    "Units",
+    "Walk",
+    "block_flops",
+    "block_pivoted",
+    "blocks",
+    "compact",
+    "find",
+    "pivoted",
+    "root",
+    "select",
+    "select_uniform",
+    "unit_flops",
+    "unit_range",
+]

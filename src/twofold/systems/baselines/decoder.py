@@ -1,0 +1,37 @@
+"""decoder: a plain Llama-shaped language model, the yardstick for other mixers, channels and positions.
+
+Pre-norm blocks, rotary positions, RMS norms and gated SiLU channels, tied embeddings: Touvron et al. 2023,
+https://arxiv.org/abs/2302.13971
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from twofold.catalog import baseline
+from twofold.errors import UserError
+from twofold.parts import SequenceModel, presets
+from twofold.tasks.language import LanguageSystem
+
+
+@baseline(
+    "decoder",
+    title="LLaMA: Open and Efficient Foundation Language Models",
+    tasks=("language",),
+    source="https://arxiv.org/abs/2302.13971",
+    needs=("train a small language model", "plain transformer decoder", "generate text like mine"),
+)
+class Decoder(LanguageSystem):
+    """Plain transformer decoder: rotary positions, RMS norm, SwiGLU."""
+
+    dim: int = Field(128, ge=8, description="width")
+    layers: int = Field(4, ge=1, description="blocks")
+    heads: int = Field(4, ge=1, description="attention heads")
+    kv_heads: int | None = Field(None, ge=1, description="heads of keys and values, shared by groups of query heads")
+
+    def network(self, vocab: int) -> SequenceModel:
+        if self.dim % (2 * self.heads):
+            raise UserError(f"decoder: dim={self.dim} does not divide into {self.heads} heads of even width; change either")
+        return presets.decoder(
+            vocab=vocab, dim=self.dim, layers=self.layers, heads=self.heads, kv_heads=self.kv_heads, max_len=self.length
+        )

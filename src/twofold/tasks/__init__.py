@@ -1,0 +1,33 @@
+"""Tasks: what a person wants done, and the models and systems that do it."""
+
+from twofold.tasks.model import Model
+from twofold.tasks.registry import load, task
+from twofold.tasks.system import (
+    Fitted,
+    ModelSystem,
+    Plot,
+    Report,
+    StudySystem,
+    System,
+    Table,
+    TrainedSystem,
+    TransformSystem,
+)
+from twofold.tasks.task import Evaluation, Task
+
+__all__ = [
+    "Evaluation",
+    "Fitted",
+    "Model",
+    "ModelSystem",
+    "Plot",
+    "Report",
+    "StudySystem",
+    "System",
+    "Table",
+    "Task",
+    "TrainedSystem",
+    "TransformSystem",
+    "load",
+    "task",
+]

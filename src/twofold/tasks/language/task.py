@@ -1,0 +1,57 @@
+"""The task `language`: unseen text in bits per byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twofold.data.reading import read
+from twofold.data.rows import Rows
+from twofold.tasks.language.data import PARTS, LanguageData
+from twofold.tasks.language.model import LanguageModel
+from twofold.tasks.model import Model
+from twofold.tasks.task import Evaluation, Task
+
+
+class LanguageTask(Task):
+    """Bits per byte of unseen text; fewer are better."""
+
+    name: ClassVar[str] = "language"
+    metric: ClassVar[str] = "bits_per_byte"
+    direction: ClassVar[str] = "lower"
+    default_data: ClassVar[str] = "pydoc"
+    baselines: ClassVar[tuple[str, ...]] = ("xz", "decoder")
+    model: ClassVar[type[Model]] = LanguageModel
+
+    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> LanguageData:
+        return LanguageData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
+
+    def evaluate(self, model: Model, data: LanguageData, part: str = "test", **setting: Any) -> Evaluation:
+        """Bits per byte over all of the part's texts, and of each.
+
+        Args:
+            setting: `stride` of the windows that long texts are read in; `texts` to score only the first so many.
+        """
+        assert isinstance(model, LanguageModel)
+        texts = data.part(part)[: setting.get("texts")]
+        score = model.score(texts, setting.get("stride"))
+        return Evaluation({"bits_per_byte": score.bits_per_byte, "bytes": float(score.bytes.sum())}, score.each)
+
+    def describe(self, data: LanguageData) -> dict[str, Any]:
+        counts = {p: {"texts": int((data.parts == p).sum())} for p in PARTS}
+        return {
+            "name": data.name,
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "counts": counts,
+            "notes": list(data.notes),
+        }
+
+    def cut(self, data: LanguageData, share: float) -> LanguageData:
+        return data.cut(share)
+
+    def requests(self, model: Model, data: LanguageData) -> tuple[Callable[[Any], Any], list[Any]]:
+        """Scoring one text."""
+        assert isinstance(model, LanguageModel)
+        return lambda text: model.score([text]), data.part("test")

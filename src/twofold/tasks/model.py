@@ -1,0 +1,129 @@
+"""A trained model: a network, its preprocessing and its history, saved as one folder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+from twofold.checkpoints import folder
+from twofold.data.tokenizers import Tokenizer
+from twofold.errors import UserError
+from twofold.parts import Part
+
+
+class Model:
+    """A network with what is needed to use it. A task adds the verbs.
+
+    Args:
+        net: the network; None for models that are no network (BM25).
+        tokenizer: text to ids; None where the input is not text.
+        spec: the task's own settings (lengths, prefixes), JSON-able.
+        history: what was done to it, oldest first: `{"id", "options", "report"}` of each system and transform.
+        notes: licence and source of weights that came from elsewhere.
+    """
+
+    task: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        net: Part | None,
+        tokenizer: Tokenizer | None,
+        spec: Mapping[str, Any] | None = None,
+        history: list[dict[str, Any]] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._net = net
+        self.tokenizer = tokenizer
+        self.spec = dict(spec or {})
+        self.history = list(history or [])
+        self.notes = dict(notes or {})
+
+    @property
+    def net(self) -> Part:
+        """The network.
+
+        Raises:
+            UserError: the model is none, and what was asked needs one.
+        """
+        if self._net is None:
+            raise UserError(f"{self.name} has no network; this needs a model that is trained")
+        return self._net
+
+    @property
+    def name(self) -> str:
+        """The id of the last system or transform that made it."""
+        return str(self.history[-1]["id"]) if self.history else self.task
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it holds, shared ones counted once."""
+        return sum(p.numel() for p in self._net.parameters()) if self._net is not None else 0
+
+    def copy(self) -> Self:
+        """An independent copy: changing one leaves the other as it is."""
+        return copy.deepcopy(self)
+
+    def remember(self, id: str, options: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> Self:
+        """Adds a line to the history."""
+        self.history.append({"id": id, "options": dict(options), "report": dict(report or {})})
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the model folder; an existing model there is replaced only once the new one is complete.
+
+        Raises:
+            UserError: the folder holds something that is not a model, or the disk is full.
+        """
+        target = Path(path)
+        folder.write(
+            target,
+            network=self._net.spec() if self._net is not None else None,
+            tensors=dict(self._net.state_dict()) if self._net is not None else {},
+            task={"name": self.task, **self.spec},
+            tokenizer=self.tokenizer.to_dict() if self.tokenizer is not None else None,
+            history=self.history,
+            card=self._card(),
+            notes=self.notes,
+            files=self._files,
+        )
+        return target
+
+    def _files(self, target: Path) -> None:
+        """Writes what else belongs into the folder; a task with an index overrides it."""
+
+    @classmethod
+    def restore(cls, saved: folder.Saved) -> Self:
+        """The model of a folder that was read."""
+        net = folder.load_network(saved) if saved.network is not None else None
+        tokenizer = Tokenizer.from_dict(saved.tokenizer) if saved.tokenizer is not None else None
+        spec = {k: v for k, v in saved.task.items() if k != "name"}
+        if net is not None:
+            net.eval()
+        return cls(net, tokenizer, spec, saved.history, saved.notes)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the network; the model itself is given back."""
+        if self._net is not None:
+            self._net.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are; the processor where there are none."""
+        if self._net is None:
+            return torch.device("cpu")
+        return next((p.device for p in self._net.parameters()), torch.device("cpu"))
+
+    def _card(self) -> str:
+        steps = "\n".join(f"- `{h['id']}` {_options(h['options'])}" for h in self.history) or "- untouched"
+        notes = "\n".join(f"- {k}: {v}" for k, v in self.notes.items())
+        text = f"# A Twofold model for `{self.task}`\n\n{self.parameters:,} parameters.\n\n## History\n\n{steps}\n"
+        return text + (f"\n## Notes\n\n{notes}\n" if notes else "")
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in options.items())

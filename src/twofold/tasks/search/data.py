@@ -1,0 +1,168 @@
+"""Search data: documents, queries and which answers which, split so that no test document is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from twofold.data.rows import Rows
+from twofold.data.splits import split
+from twofold.errors import UserError
+
+PARTS = ("train", "validation", "test")
+SHARES = (0.5, 0.1, 0.4)  # search needs a pool: test queries look among the documents of the test part
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """Documents and queries, each in one part; a query's relevant documents are in its own part.
+
+    Args:
+        name, source, fingerprint: of the data set.
+        documents: texts, no two alike.
+        document_ids: their names, unique.
+        document_parts: "train", "validation" or "test" of each.
+        queries: texts.
+        query_parts: the part of each.
+        relevant: for each query, document index to grade (1 or more).
+        notes: what was left out, for a person to know.
+    """
+
+    name: str
+    source: str
+    fingerprint: str
+    documents: tuple[str, ...]
+    document_ids: tuple[str, ...]
+    document_parts: np.ndarray
+    queries: tuple[str, ...]
+    query_parts: np.ndarray
+    relevant: tuple[Mapping[int, int], ...]
+    notes: tuple[str, ...] = ()
+
+    def pool(self, part: str) -> np.ndarray:
+        """Indices of a part's documents, `[n]`."""
+        return np.flatnonzero(self.document_parts == part)
+
+    def asked(self, part: str) -> np.ndarray:
+        """Indices of a part's queries, `[n]`."""
+        return np.flatnonzero(self.query_parts == part)
+
+    @cached_property
+    def pairs(self) -> np.ndarray:
+        """Every (query, relevant document) of the training part, `[n, 2]`."""
+        pairs = [(q, d) for q in self.asked("train") for d in self.relevant[q]]
+        if not pairs:
+            raise UserError(f"{self.name}: no training pairs; give more rows, or a split column with train rows")
+        return np.array(pairs, dtype=np.int64)
+
+    def limited(self, limits: Mapping[str, int]) -> SearchData:
+        """Keeps at most so many documents of each named part, with their queries; the same ones every time."""
+        keep = np.ones(len(self.documents), bool)
+        for part, limit in limits.items():
+            members = self.pool(part)
+            if len(members) > limit:
+                order = sorted(members, key=lambda i: hashlib.sha256(self.document_ids[i].encode()).digest())
+                keep[order[limit:]] = False
+        if keep.all():
+            return self
+        new = np.cumsum(keep) - 1
+        relevant = [{int(new[d]): g for d, g in r.items() if keep[d]} for r in self.relevant]
+        kept = [i for i, r in enumerate(relevant) if r]
+        documents = np.flatnonzero(keep)
+        return replace(
+            self,
+            documents=tuple(self.documents[i] for i in documents),
+            document_ids=tuple(self.document_ids[i] for i in documents),
+            document_parts=self.document_parts[documents],
+            queries=tuple(self.queries[i] for i in kept),
+            query_parts=self.query_parts[kept],
+            relevant=tuple(relevant[i] for i in kept),
+        )
+
+
+def from_rows(rows: Rows) -> SearchData:
+    """Search data from rows with `query` and `document`, and where given `grade`, `group`, `id` and `split`.
+
+    Equal documents are merged before the split; a query whose documents fall into several parts
+    is asked once in each. Rows with grade 0 add their document and no answer.
+
+    Raises:
+        UserError: a column is missing, or nothing usable is left.
+    """
+    rows.require("query", "document")
+    queries, documents = rows.columns["query"], rows.columns["document"]
+    grades = _grades(rows)
+    usable = [i for i in range(len(rows)) if queries[i].strip() and documents[i].strip()]
+    if not usable:
+        raise UserError(f"{rows.name}: every row has an empty query or document")
+    notes = (f"{len(rows) - len(usable)} rows with an empty query or document were left out",)
+    rows = rows.take(usable) if len(usable) < len(rows) else rows
+    queries, documents = rows.columns["query"], rows.columns["document"]
+    grades = [grades[i] for i in usable]
+    parts = _parts(rows)
+    names = rows.columns.get("name") or rows.columns.get("id")
+
+    first: dict[str, int] = {}
+    ids: list[str] = []
+    for i, text in enumerate(documents):
+        if text not in first:
+            first[text] = len(first)
+            ids.append(str(names[i]) if names else f"d{len(ids)}")
+    ids = _unique(ids)
+    document_parts = np.empty(len(first), dtype="<U10")
+    for i in reversed(range(len(documents))):
+        document_parts[first[documents[i]]] = parts[i]
+    asked: dict[tuple[str, str], dict[int, int]] = {}
+    for text, document, grade in zip(queries, documents, grades, strict=True):
+        index = first[document]
+        if grade > 0:
+            asked.setdefault((text, str(document_parts[index])), {})[index] = grade
+    return SearchData(
+        name=rows.name,
+        source=rows.source,
+        fingerprint=rows.fingerprint,
+        documents=tuple(first),
+        document_ids=tuple(ids),
+        document_parts=document_parts,
+        queries=tuple(text for text, _ in asked),
+        query_parts=np.array([part for _, part in asked], dtype="<U10"),
+        relevant=tuple(asked.values()),
+        notes=notes if len(usable) < len(queries) + 1 and notes[0][0] != "0" else (),
+    )
+
+
+def _parts(rows: Rows) -> list[str]:
+    """The rows' own split where they have one; else by group, or by document where there is no group."""
+    if rows.splits is not None:
+        return list(rows.splits)
+    if "group" not in rows.columns:
+        rows = replace(rows, columns={**rows.columns, "group": rows.columns["document"]})
+    return list(split(rows, SHARES).splits or ())
+
+
+def _grades(rows: Rows) -> list[int]:
+    values = rows.columns.get("grade")
+    if values is None:
+        return [1] * len(rows)
+    grades = []
+    for line, value in enumerate(values, 1):
+        try:
+            grades.append(int(float(value)))
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{rows.name}: grade {value!r} in row {line} is no number; use whole numbers, 0 for not relevant"
+            ) from None
+    return grades
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return out

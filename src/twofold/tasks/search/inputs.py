@@ -1,0 +1,101 @@
+"""Training inputs of dual encoders: token ids, or states below the layers that are trained, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from twofold import progress
+from twofold.data import batches
+from twofold.parts import TextEncoder
+
+
+class Inputs(Protocol):
+    """Some texts, on their way through an encoder."""
+
+    @property
+    def tokens(self) -> int: ...
+    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]: ...
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """Texts as ids; the whole network runs."""
+
+    ids: Int[Tensor, "batch time"]
+    real: Bool[Tensor, "batch time"]
+
+    @property
+    def tokens(self) -> int:
+        return int(self.real.sum())
+
+    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
+        vectors: Tensor = net(self.ids, self.real)
+        return vectors
+
+
+@dataclass(frozen=True)
+class StateInputs:
+    """Texts as states after the frozen layers; only the layers above them run."""
+
+    states: Float[Tensor, "batch time width"]
+    real: Bool[Tensor, "batch time"]
+    layers: int
+
+    @property
+    def tokens(self) -> int:
+        return int(self.real.sum())
+
+    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
+        return net.upper(self.states, self.real, self.layers)
+
+
+class TokenStore:
+    """Ids of many texts, handed out in padded batches."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]], pad: int) -> None:
+        self.sequences, self.pad = [list(s) for s in sequences], pad
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> TokenInputs:
+        """The inputs of those texts, in that order."""
+        return TokenInputs(*batches.pad([self.sequences[i] for i in indices], self.pad))
+
+
+class StateStore:
+    """States of many texts after the first `layers` blocks, kept in bfloat16.
+
+    The frozen part of a network gives the same states at every step, so they are computed once:
+    a step then costs only the layers that are trained.
+    """
+
+    def __init__(self, net: TextEncoder, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> None:
+        self.layers = layers
+        lengths = np.array([len(s) for s in sequences])
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self.lengths = lengths
+        self.states: Tensor | None = None
+        with torch.inference_mode(), progress.stage("frozen layers, once", total=len(sequences)) as stage:
+            for group in batches.buckets(list(lengths)):
+                ids, real = batches.pad([list(sequences[i]) for i in group], pad)
+                states = net.lower(ids, real, layers)[real].to(torch.bfloat16)
+                if self.states is None:
+                    self.states = torch.empty(int(self.offsets[-1]), states.shape[-1], dtype=torch.bfloat16)
+                rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in group])
+                self.states[torch.from_numpy(rows)] = states
+                stage.advance(len(group))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> StateInputs:
+        """The inputs of those texts, in that order."""
+        assert self.states is not None
+        chosen = np.asarray(indices)
+        lengths = torch.from_numpy(self.lengths[chosen])
+        steps = torch.arange(int(lengths.max()))
+        real = steps < lengths[:, None]
+        rows = torch.from_numpy(self.offsets[chosen])[:, None] + steps * real
+        return StateInputs(self.states[rows].float() * real[..., None], real, self.layers)

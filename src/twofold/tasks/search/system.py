@@ -1,0 +1,152 @@
+"""Search systems: dual encoders trained on pairs. A system adds its network's head, its batches and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as options
+
+from twofold.data.batches import Order
+from twofold.errors import UserError
+from twofold.parts import Part, SequenceModel, TextEncoder
+from twofold.tasks import backbones
+from twofold.tasks.model import Model
+from twofold.tasks.search.data import SearchData
+from twofold.tasks.search.inputs import Inputs, StateStore, TokenStore
+from twofold.tasks.search.lexical import hard_negatives
+from twofold.tasks.search.model import EncoderModel
+from twofold.tasks.system import TrainedSystem
+from twofold.training import Recipe
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Queries with documents: the first `len(query_ids)` documents answer the queries in order.
+
+    The documents after those are hard negatives.
+    """
+
+    queries: Inputs
+    documents: Inputs
+    query_ids: torch.Tensor
+    document_ids: torch.Tensor
+
+    @property
+    def tokens(self) -> int:
+        return self.queries.tokens + self.documents.tokens
+
+
+@options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SearchSystem(TrainedSystem):
+    """What every dual encoder is told: its backbone, how long texts may be, and how it is trained."""
+
+    backbone: str = Field("minilm", description="preset and size, reference model, checkpoint or folder")
+    tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
+    query_tokens: int = Field(24, ge=2, le=512, description="queries are cut here")
+    document_tokens: int = Field(96, ge=2, le=512, description="documents are cut here")
+    batch: int = Field(32, ge=2, description="pairs in a batch")
+    lr: float = Field(1e-4, gt=0, description="highest learning rate")
+
+    def head(self, backbone: SequenceModel) -> TextEncoder:
+        """The encoder around a backbone."""
+        raise UserError(f"{type(self).__name__} defines no head")
+
+    def start(self, data: SearchData, seed: int) -> Model:
+        texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
+        longest = max(self.query_tokens, self.document_tokens)
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=longest)
+        torch.manual_seed(seed)
+        net = self.head(chosen.model)
+        frozen = self.frozen(net, chosen.pretrained)
+        if frozen:
+            net.model.embedding.requires_grad_(False)
+            for block in net.model.stack.layers[:frozen]:
+                block.requires_grad_(False)
+        spec = {
+            "query_tokens": self.query_tokens,
+            "document_tokens": self.document_tokens,
+            "query_prefix": "",
+            "document_prefix": "",
+        }
+        return EncoderModel(net, chosen.tokenizer, spec, notes=dict(chosen.notes))
+
+    def small(self) -> Self:
+        return replace(self, backbone="t5-1x32", query_tokens=8, document_tokens=16, batch=8, lr=1e-3)
+
+    def frozen(self, net: TextEncoder, pretrained: bool) -> int:
+        """How many blocks stay as they were."""
+        depth = len(net.model.stack.layers)
+        if not pretrained or self.tune_layers == 0:
+            return 0
+        if self.tune_layers > depth:
+            raise UserError(
+                f"tune_layers={self.tune_layers}, but {self.backbone} has {depth} layers; use at most {depth}"
+            )
+        return depth - self.tune_layers
+
+    def recipe(self) -> Recipe:
+        return Recipe(lr=self.lr)
+
+    def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], PairBatch]:
+        return PairBatches(self, model, data, seed)
+
+
+class PairBatches:
+    """In-batch pairs; past `hard_after` of the budget each query also brings hard negatives of BM25."""
+
+    def __init__(
+        self,
+        system: SearchSystem,
+        model: Model,
+        data: SearchData,
+        seed: int,
+        hard_after: float = 1.0,
+        hard: int = 1,
+    ) -> None:
+        assert isinstance(model, EncoderModel)
+        self.data, self.hard_after, self.seed = data, hard_after, seed
+        self.pairs = data.pairs
+        size = min(system.batch, len(self.pairs))
+        self.order = Order(len(self.pairs), size, seed)
+        self.negatives = hard_negatives(data, hard) if hard_after < 1 else {}
+        self.queries, self.query_row = _store(model, data.queries, np.unique(self.pairs[:, 0]), "query")
+        self.documents, self.document_row = _store(model, data.documents, data.pool("train"), "document")
+
+    def __call__(self, step: int, progress: float) -> PairBatch:
+        pairs = self.pairs[self.order(step)]
+        queries, documents = pairs[:, 0], pairs[:, 1]
+        if progress >= self.hard_after:
+            mined = [self.negatives[int(q)] for q in queries if int(q) in self.negatives]
+            documents = np.concatenate([documents, *mined]) if mined else documents
+        return PairBatch(
+            self.queries.take([self.query_row[q] for q in queries]),
+            self.documents.take([self.document_row[d] for d in documents]),
+            torch.from_numpy(queries),
+            torch.from_numpy(documents),
+        )
+
+
+def _store(
+    model: EncoderModel, texts: Sequence[str], indices: np.ndarray, side: Any
+) -> tuple[TokenStore | StateStore, dict[int, int]]:
+    """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
+    sequences = model.tokens([texts[i] for i in indices], side)
+    rows = {int(i): n for n, i in enumerate(indices)}
+    frozen = _frozen_blocks(model.net)
+    pad = (model.tokenizer.pad if model.tokenizer is not None else 0) or 0
+    if frozen:
+        return StateStore(model.net, sequences, pad, frozen), rows
+    return TokenStore(sequences, pad), rows
+
+
+def _frozen_blocks(net: Part) -> int:
+    assert isinstance(net, TextEncoder)
+    blocks = net.model.stack.layers
+    trained = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+    embedding = any(p.requires_grad for p in net.model.embedding.parameters())
+    return 0 if embedding else (trained.index(True) if any(trained) else len(blocks))

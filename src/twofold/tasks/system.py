@@ -1,0 +1,179 @@
+"""The three kinds of system: a model is trained, a transform changes a model, a study reports."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from twofold.catalog import Budget, Card, Claim
+from twofold.data.rows import Rows
+from twofold.objectives import Loss
+from twofold.parts import Part
+from twofold.tasks.model import Model
+from twofold.training import History, Recipe, train
+
+
+class System:
+    """A published method. Its fields are its options; `@system` gives it a card and makes it a frozen dataclass."""
+
+    card: ClassVar[Card]
+    kind: ClassVar[Literal["model", "transform", "study"]]
+    claim: ClassVar[Claim | None] = None
+
+    @property
+    def id(self) -> str:
+        return self.card.id
+
+    def options(self) -> dict[str, Any]:
+        """The options with their values, JSON-able."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def small(self) -> Self:
+        """The same system at a size that runs in about a second, for tests and behaviour traces."""
+        return self
+
+
+@dataclass
+class Fitted:
+    """A model and how its training went (None where nothing was trained)."""
+
+    model: Model
+    history: History | None = None
+
+
+class ModelSystem(System, ABC):
+    """A system that makes a model from data: by training, by loading, or by counting.
+
+    `trains` says whether a budget is spent; what is loaded or counted takes no part in races.
+    """
+
+    kind = "model"
+    trains: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(
+        self,
+        data: Any,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        until: float | None = None,
+    ) -> Fitted:
+        """A model made from the training part of `data` within `budget`.
+
+        Args:
+            data: the task's data.
+            budget: steps, seconds or tokens.
+            seed: of the initial weights, the batches and dropout.
+            folder: where to keep checkpoints; a run that was interrupted goes on from there.
+            until: stop at this share of the budget, with the schedule of the whole (racing).
+        """
+
+
+class TrainedSystem(ModelSystem):
+    """A system whose network is trained by the one training loop.
+
+    It says how it starts (`start`), what a batch is (`batches`) and its loss (`loss`).
+    """
+
+    trains = True
+
+    @abstractmethod
+    def start(self, data: Any, seed: int) -> Model:
+        """The model before training: tokenizer chosen, network built or loaded. Sees training data only."""
+
+    @abstractmethod
+    def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
+        """A function from the step and the share of the budget that is spent (0 to 1) to a batch; pure in both."""
+
+    @abstractmethod
+    def loss(self, net: Part, batch: Any) -> Loss:
+        """The loss of one batch."""
+
+    def recipe(self) -> Recipe:
+        """How it is optimised."""
+        return Recipe()
+
+    def fit(
+        self,
+        data: Any,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        until: float | None = None,
+    ) -> Fitted:
+        model = self.start(data, seed)
+        history = train(
+            model.net,
+            self.loss,
+            self.batches(model, data, seed),
+            budget,
+            self.recipe(),
+            seed=seed,
+            folder=folder,
+            until=until,
+        )
+        model.net.eval()
+        model.remember(self.id, self.options(), {"steps": history.steps, "seconds": round(history.seconds, 2)})
+        return Fitted(model, history)
+
+
+class TransformSystem(System, ABC):
+    """A system that takes a trained model and gives back another."""
+
+    kind = "transform"
+
+    @abstractmethod
+    def apply(self, model: Model, rows: Rows, *, seed: int = 0) -> Model:
+        """A changed copy of `model`; the one that was given stays as it is.
+
+        Args:
+            model: any model with a network.
+            rows: data to calibrate on.
+            seed: of the sample that is taken from `rows`.
+        """
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a report: a title, column names, and rows of text and numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure of a report: named lines of (x, y) points."""
+
+    title: str
+    x: str
+    y: str
+    lines: dict[str, tuple[tuple[float, float], ...]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study found: figures by name, tables, plots, and a few sentences."""
+
+    figures: dict[str, float]
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    text: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class StudySystem(System, ABC):
+    """A system that measures or explains."""
+
+    kind = "study"
+
+    @abstractmethod
+    def run(self, model: Model | None, rows: Rows | None, *, seed: int = 0) -> Report:
+        """The report on a model, on data, or on neither."""

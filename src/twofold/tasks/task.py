@@ -1,0 +1,71 @@
+"""What a task is: a data contract, a model interface, figures, and the names of its plain baselines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from twofold.data.rows import Rows
+from twofold.tasks.model import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over a part of the data, and the main figure of every item (for paired statistics).
+
+    Args:
+        figures: name to value.
+        items: the main figure of each item, `[n]`, in the data's order.
+    """
+
+    figures: dict[str, float]
+    items: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+class Task(ABC):
+    """One thing that a person wants done.
+
+    Attributes:
+        name: as on the command line.
+        metric: the figure that is compared and that recommendations go by.
+        direction: whether more or less of it is better.
+        default_data: the embedded data set that is used when none is named.
+        baselines: ids of the plain baselines.
+        model: the class of its models.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    direction: ClassVar[str] = "higher"
+    default_data: ClassVar[str]
+    baselines: ClassVar[tuple[str, ...]] = ()
+    model: ClassVar[type[Model]]
+
+    @abstractmethod
+    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Any:
+        """The task's data from a name, a path or rows, split into train, validation and test."""
+
+    @abstractmethod
+    def evaluate(self, model: Model, data: Any, part: str = "test", **setting: Any) -> Evaluation:
+        """The figures of `model` on one part of the data."""
+
+    @abstractmethod
+    def describe(self, data: Any) -> dict[str, Any]:
+        """Name, source, fingerprint and counts of the data, for tables and records."""
+
+    @abstractmethod
+    def cut(self, data: Any, share: float) -> Any:
+        """The data with the given share of its items kept (0 to 1), the same ones for the same share."""
+
+    @abstractmethod
+    def requests(self, model: Model, data: Any) -> tuple[Callable[[Any], Any], list[Any]]:
+        """A function that serves one request, ready to be timed, and requests from the test part."""
+
+    def ready(self, model: Model, data: Any) -> Model:
+        """The model made ready to use on the whole data before it is saved (for search: with its index)."""
+        return model

@@ -1,0 +1,157 @@
+"""One arm of a comparison: what is to be run, and what was measured of it, kept on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from twofold.catalog import Arm, configure, resolve
+from twofold.catalog import index as catalog_index
+from twofold.catalog.register import add_file, own
+from twofold.errors import UserError
+from twofold.tasks import ModelSystem
+
+_WITH_OPTIONS = re.compile(r"(?P<id>[^()]+)\((?P<options>.*)\)")
+
+
+@dataclass
+class Measured:
+    """An arm's figures so far; what is not measured yet is None.
+
+    Args:
+        id: of the system or baseline; `label` names its options too.
+        status: "measured", "dropped at … of the budget", or "failed: …".
+        share: of the training budget that it has spent.
+        validation: the main figure on the validation part.
+        quality: the main figure on the test part, with its interval.
+    """
+
+    id: str
+    label: str
+    options: dict[str, Any]
+    title: str
+    trains: bool
+    status: str = "waiting"
+    share: float = 0.0
+    validation: float | None = None
+    quality: dict[str, float] | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    parameters: int | None = None
+    megabytes: float | None = None
+    train_seconds: float | None = None
+    latency_ms: dict[str, float] | None = None
+    peak_mb: float | None = None
+    curve: list[dict[str, float]] = field(default_factory=list)
+    rungs: list[dict[str, float]] = field(default_factory=list)
+    pareto: bool = False
+    recommended: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still in the comparison."""
+        return not self.status.startswith(("dropped", "failed"))
+
+
+class Place:
+    """The folder of one arm: `figures.json`, `items.npz`, `training/` and `model/`."""
+
+    def __init__(self, folder: Path, arm: Arm) -> None:
+        slug = re.sub(r"[^a-z0-9.]+", "-", arm.label.lower()).strip("-")
+        self.folder = folder / slug
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.training, self.model = self.folder / "training", self.folder / "model"
+        self._figures, self._items = self.folder / "figures.json", self.folder / "items.npz"
+
+    def load(self) -> Measured | None:
+        """What was measured before, if anything."""
+        if not self._figures.exists():
+            return None
+        return Measured(**json.loads(self._figures.read_text(encoding="utf-8")))
+
+    def save(self, measured: Measured) -> None:
+        """Keeps the figures."""
+        write_json(self._figures, asdict(measured))
+
+    def save_items(self, **items: np.ndarray) -> None:
+        """Keeps the figures of single items, by part."""
+        known = self.items()
+        with tempfile.NamedTemporaryFile(dir=self.folder, delete=False, suffix=".npz") as file:
+            np.savez(file, **{**known, **items})
+        os.replace(file.name, self._items)
+
+    def items(self) -> dict[str, np.ndarray]:
+        """The figures of single items, by part."""
+        if not self._items.exists():
+            return {}
+        with np.load(self._items, allow_pickle=False) as saved:
+            return dict(saved)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON so that a reader sees the old or the new file, never half of one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        json.dump(data, file, indent=1, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+
+
+def parse(text: str) -> Arm:
+    """An arm as written on the command line: `gtr`, `gtr(temperature=0.1, lr=2e-4)` or `./mine.py:Mine`.
+
+    Raises:
+        UserError: options that cannot be read.
+    """
+    text = text.strip()
+    found = _WITH_OPTIONS.fullmatch(text)
+    id, listed = (found["id"].strip(), found["options"]) if found else (text, "")
+    if ".py:" in id:
+        id = add_file(id)
+    options: dict[str, Any] = {}
+    for pair in filter(None, (p.strip() for p in listed.split(","))):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"cannot read the option {pair!r} of {id}; write {id}(name=value)")
+        options[name.strip()] = yaml.safe_load(value)
+    return Arm(id, **options)
+
+
+def split_arms(text: str) -> list[str]:
+    """Cuts `a,b(x=1,y=2),c` at the commas outside parentheses."""
+    return [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+
+
+def choose(task: str, systems: Sequence[str] | None) -> list[tuple[Arm, ModelSystem]]:
+    """The arms that were named, or every model and baseline that serves the task, baselines first.
+
+    Raises:
+        UserError: an unknown system, or one that does not serve the task.
+    """
+    if systems is None:
+        cards = [c["id"] for c in catalog_index.select(task=task, kind="model")]
+        mine = [i for i, cls in own().items() if task in cls.card.tasks and cls.kind == "model"]  # type: ignore[attr-defined]
+        arms = [Arm(i) for i in [*cards, *mine]]
+    else:
+        arms = [parse(s) for s in systems]
+    chosen = []
+    for arm in arms:
+        cls: Any = resolve(arm.id)
+        if cls.kind != "model" or task not in cls.card.tasks:
+            serves = ", ".join(cls.card.tasks)
+            raise UserError(
+                f"{arm.id} does not serve {task!r}: it is a {cls.kind} for {serves}; leave it out of --systems"
+            )
+        chosen.append((arm, configure(arm)))
+    if not chosen:
+        raise UserError(f"no system serves {task!r}")
+    return sorted(chosen, key=lambda pair: pair[1].trains)

@@ -1,0 +1,331 @@
+"""The main job: every system that serves a task, on one person's data, under one budget, side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twofold import progress
+from twofold.catalog import Arm, Seconds
+from twofold.catalog.claims import budget_dict
+from twofold.errors import UserError
+from twofold.measure import costs, pareto, reports, statistics
+from twofold.tasks import ModelSystem, load
+from twofold.tasks import task as task_named
+from twofold.trials import plan as planning
+from twofold.trials import latency
+from twofold.trials.arms import Measured, Place, choose, write_json
+from twofold.trials.recommend import recommend
+
+FORMAT = 1
+
+
+def compare(
+    task: str,
+    source: Any = None,
+    *,
+    systems: Sequence[str] | None = None,
+    minutes: float = 5.0,
+    out: str | Path = "out",
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Trains or loads every arm under the same budget, measures quality and cost, and recommends one.
+
+    Choices are made on the validation part; the figures shown come from the test part, read once, after the choice.
+    The folder `out` gets `best/` (ready to use), `report.html`, `compare.json`, and a folder an arm under `arms/`.
+    Interrupted, the same call goes on from what is there.
+
+    Args:
+        task: name of the task.
+        source: data set, path or rows; by default the task's embedded data.
+        systems: arms as ids, `id(option=value)` or `./file.py:Class`; by default all that serve the task.
+        minutes: wall-clock minutes in all; below what the whole data needs, the data are cut, which the notes say.
+        out: the folder to write.
+        seed: of weights and batches.
+        columns: the task's column names to the data's.
+        fresh: throw away what `out` holds of an earlier comparison.
+
+    Returns:
+        What the report shows: rows, recommendation, notes, data, budget, environment.
+
+    Raises:
+        UserError: the data cannot be read, an arm does not serve the task, or `out` holds another comparison.
+    """
+    if minutes <= 0:
+        raise UserError(f"--minutes is {minutes}; give a number above 0")
+    return _Comparison(task, source, systems, minutes, Path(out), seed, columns, fresh).run()
+
+
+class _Comparison:
+    """One run: plan, then untrained arms, then trained ones (raced if need be), then the choice, then the test."""
+
+    def __init__(
+        self,
+        task: str,
+        source: Any,
+        systems: Sequence[str] | None,
+        minutes: float,
+        out: Path,
+        seed: int,
+        columns: Mapping[str, str] | None,
+        fresh: bool,
+    ) -> None:
+        self.started = time.monotonic()
+        self.task = task_named(task)
+        self.arms = choose(task, systems)
+        self.minutes, self.out, self.seed = minutes, out, seed
+        self.data = self.task.read(source if source is not None else self.task.default_data, columns)
+        self.notes: list[str] = list(self.task.describe(self.data)["notes"])
+        self.spent_before = self._open(fresh)
+        self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
+        self.measured = {arm.label: self._known(arm, system) for arm, system in self.arms}
+
+    @property
+    def spent(self) -> float:
+        """Seconds that this comparison has taken, over all its runs."""
+        return self.spent_before + time.monotonic() - self.started
+
+    def run(self) -> dict[str, Any]:
+        try:
+            with progress.stage("compare", total=self.minutes * 60) as stage:
+                self.stage = stage
+                plan = self._plan()
+                self.data = self.task.cut(self.data, plan["share"]) if plan["share"] < 1 else self.data
+                for arm, system in self.arms:
+                    if not system.trains:
+                        self._advance(arm, system, plan, 1.0)
+                self._train(plan)
+                chosen = self._choose()
+                for arm, _ in self.arms:
+                    self._test(arm)
+                self._ready(chosen)
+                return self._report(plan, chosen)
+        finally:
+            self._keep_time()
+
+    def _open(self, fresh: bool) -> float:
+        """Seconds spent by earlier runs of the same comparison in this folder."""
+        described = self.task.describe(self.data)
+        self.key = {
+            "format": FORMAT,
+            "task": self.task.name,
+            "data": described["fingerprint"],
+            "arms": [arm.label for arm, _ in self.arms],
+            "minutes": self.minutes,
+            "seed": self.seed,
+        }
+        run = self.out / "run.json"
+        if fresh and run.exists():
+            shutil.rmtree(self.out)
+        if self.out.exists() and any(self.out.iterdir()):
+            if not run.exists():
+                raise UserError(f"{self.out} holds something else; name another folder with -o")
+            known = json.loads(run.read_text(encoding="utf-8"))
+            if known["key"] != self.key:
+                changed = ", ".join(k for k in self.key if known["key"].get(k) != self.key[k])
+                raise UserError(
+                    f"{self.out} holds a comparison with other {changed}; "
+                    "name another folder with -o, or throw it away with --fresh"
+                )
+            return float(known["spent"])
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(run, {"key": self.key, "spent": 0.0})
+        return 0.0
+
+    def _keep_time(self) -> None:
+        write_json(self.out / "run.json", {"key": self.key, "spent": round(self.spent, 1)})
+
+    def _known(self, arm: Arm, system: ModelSystem) -> Measured:
+        known = self.places[arm.label].load()
+        return known or Measured(arm.id, arm.label, dict(arm.options), system.card.title, system.trains)
+
+    def _plan(self) -> dict[str, Any]:
+        """The plan, made once and kept: a run that goes on keeps the budgets it began with."""
+        file = self.out / "plan.json"
+        if file.exists():
+            kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return kept
+        pilot = planning.pilot(self.task, self.arms, self.data)
+        trained = sum(system.trains for _, system in self.arms)
+        plan = planning.decide(pilot, trained, self.minutes, self.spent)
+        later = sum(c.at(plan.share) for label, c in pilot.items() if self.measured[label].trains)
+        ready = plan.share * max(c.evaluate for c in pilot.values())
+        made = {
+            **plan.as_dict(),
+            "trained": trained,
+            "reserve": later + ready + planning.ENDING,
+            "train_seconds": None,
+        }
+        write_json(file, made)
+        return made
+
+    def _train(self, plan: dict[str, Any]) -> None:
+        """Gives every trained arm the same seconds; halves the field at each rung when they are raced."""
+        trained = [(arm, system) for arm, system in self.arms if system.trains]
+        if not trained:
+            return
+        if plan["train_seconds"] is None:
+            left = max(0.0, self.minutes * 60 - self.spent - plan["reserve"])
+            shortest = min(2.0, planning.SHORTEST)
+            each = planning.race_budget(left, len(trained)) if plan["raced"] else left / len(trained)
+            plan["train_seconds"] = round(max(shortest, each), 1)
+            write_json(self.out / "plan.json", plan)
+        for rung in planning.RUNGS if plan["raced"] else (1.0,):
+            alive = [(arm, system) for arm, system in trained if self.measured[arm.label].alive]
+            for arm, system in alive:
+                self._advance(arm, system, plan, rung)
+            if rung < 1:
+                self._halve([arm for arm, _ in alive], rung)
+
+    def _halve(self, arms: list[Arm], rung: float) -> None:
+        """Drops the worse half by validation; an arm that was dropped before stays so."""
+        running = [a for a in arms if self.measured[a.label].alive and self.measured[a.label].share <= rung]
+        if len(running) < len(arms):
+            return  # decided in an earlier run
+        ranked = sorted(running, key=lambda a: self._sign * -(self.measured[a.label].validation or 0.0))
+        for arm in ranked[max(1, len(ranked) // 2) :]:
+            measured = self.measured[arm.label]
+            measured.status = f"dropped at {rung:.0%} of the budget"
+            self.places[arm.label].save(measured)
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.task.direction == "higher" else -1.0
+
+    def _advance(self, arm: Arm, system: ModelSystem, plan: Mapping[str, Any], share: float) -> None:
+        """Brings one arm to a share of its budget and measures it on the validation part."""
+        measured, place = self.measured[arm.label], self.places[arm.label]
+        if not measured.alive or measured.share >= share:
+            return
+        budget = Seconds(plan["train_seconds"] or 1.0)
+        started = time.perf_counter()
+        try:
+            with progress.stage(arm.label), costs.peak_memory() as peak:
+                fitted = system.fit(self.data, budget, seed=self.seed, folder=place.training, until=share)
+                seconds = time.perf_counter() - started
+                evaluation = self.task.evaluate(fitted.model, self.data, "validation")
+        except UserError as error:
+            if len(self.arms) == 1:
+                raise
+            measured.status = f"failed: {error}"
+            place.save(measured)
+            return
+        measured.validation = evaluation.figures[self.task.metric]
+        measured.parameters = fitted.model.parameters
+        measured.train_seconds = (measured.train_seconds or 0.0) + seconds if system.trains else seconds
+        measured.peak_mb = max(measured.peak_mb or 0.0, peak.megabytes or 0.0) or None
+        if fitted.history is not None:
+            measured.curve = fitted.history.curve
+        measured.rungs.append({"share": share, "validation": measured.validation})
+        fitted.model.save(place.model)
+        measured.megabytes = costs.folder_bytes(place.model) / 1e6
+        place.save_items(validation=evaluation.items)
+        measured.share = share
+        place.save(measured)
+        self.stage.done = min(self.spent, self.minutes * 60)
+        self.stage.advance(0)
+
+    def _choose(self) -> Measured | None:
+        """The recommended arm, by validation alone; latencies are measured here, arms interleaved."""
+        finished = [m for m in self.measured.values() if m.alive and m.share == 1.0]
+        waiting = [m for m in finished if m.latency_ms is None]
+        if waiting:
+            with progress.stage("latency", total=len(finished)):
+                serving = {}
+                for measured in finished:
+                    model = load(self.places[measured.label].model)
+                    serving[measured.label] = self.task.requests(model, self.data)
+                for label, taken in latency.serving(serving).items():
+                    self.measured[label].latency_ms = {"median": taken.median, "p95": taken.p95}
+                    self.places[label].save(self.measured[label])
+        items = {m.label: self.places[m.label].items()["validation"] for m in finished}
+        return recommend(finished, items, self._sign)
+
+    def _test(self, arm: Arm) -> None:
+        """The figures that are shown."""
+        measured, place = self.measured[arm.label], self.places[arm.label]
+        if measured.quality is not None or not place.model.exists():
+            return
+        with progress.stage(f"test {arm.label}"):
+            evaluation = self.task.evaluate(load(place.model), self.data, "test")
+        interval = statistics.bootstrap(evaluation.items, seed=self.seed)
+        measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+        measured.figures = evaluation.figures
+        if measured.alive:
+            measured.status = "measured"
+        place.save_items(test=evaluation.items)
+        place.save(measured)
+
+    def _ready(self, chosen: Measured | None) -> None:
+        """Writes the recommended model, ready to use on the whole data."""
+        if chosen is None:
+            return
+        best = self.out / "best"
+        if best.exists():
+            return
+        with progress.stage("make the best one ready"):
+            self.task.ready(load(self.places[chosen.label].model), self.data).save(best)
+
+    def _report(self, plan: Mapping[str, Any], chosen: Measured | None) -> dict[str, Any]:
+        finished = [m for m in self.measured.values() if m.quality and m.latency_ms]
+        front = pareto.front([(self._sign * m.quality["mean"], m.latency_ms["median"]) for m in finished])  # type: ignore[index]
+        for i, measured in enumerate(finished):
+            measured.pareto = i in front
+        items = {m.label: self.places[m.label].items().get("test", np.zeros(0)) for m in finished}
+        data = {
+            "format": FORMAT,
+            "task": self.task.name,
+            "metric": self.task.metric,
+            "data": self.task.describe(self.data),
+            "rows": [asdict(m) for m in self.measured.values()],
+            "recommendation": self._sentence(chosen, items),
+            "best": str(self.out / "best") if chosen is not None else None,
+            "notes": [*self._about_budget(plan), *self.notes],
+            "budget": {"minutes": self.minutes, "minimum": round(plan["minimum"], 1), **self._each(plan)},
+            "spent_minutes": round(self.spent / 60, 2),
+            "environment": costs.environment(),
+        }
+        write_json(self.out / "compare.json", data)
+        page = reports.compare.render(data)
+        (self.out / "report.html").write_text(page, encoding="utf-8")
+        return data
+
+    def _each(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = plan["train_seconds"]
+        return {"each": budget_dict(Seconds(seconds)) if seconds else None, "raced": plan["raced"]}
+
+    def _about_budget(self, plan: Mapping[str, Any]) -> list[str]:
+        notes = []
+        if plan["share"] < 1:
+            notes.append(
+                f"the whole data need about {plan['minimum']:.1f} minutes here, so {plan['share']:.0%} of them were kept"
+            )
+        if plan["raced"]:
+            notes.append(f"raced: the worse half was dropped at {', '.join(f'{r:.0%}' for r in planning.RUNGS[:-1])}")
+        notes.append("choices were made on the validation part; quality is shown on the test part")
+        notes.append("quality intervals: bootstrap over test items, 95 %")
+        return notes
+
+    def _sentence(self, chosen: Measured | None, items: Mapping[str, np.ndarray]) -> str:
+        """Why this one, in one sentence; what it gained over each baseline, paired."""
+        if chosen is None or chosen.quality is None:
+            return "No arm finished, so none is recommended."
+        gains = []
+        for other in self.task.baselines:
+            if other in items and other != chosen.label:
+                gain = statistics.paired_bootstrap(items[chosen.label], items[other], seed=self.seed)
+                gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {other}")
+        beaten = "; ".join(gains) if gains else "no baseline was compared"
+        first = f"{chosen.label} is recommended: best {self.task.metric} on validation ({chosen.validation:.3f})"
+        if chosen.id in self.task.baselines:
+            first = f"{chosen.label} is recommended: nothing beat it on validation within the budget"
+        return f"{first}, and on test {beaten}."

@@ -1,0 +1,98 @@
+"""Running one arm of a claim once: a model is fitted, a transform applied, a study run; each gives figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from twofold.catalog import Arm, Claim, Steps, configure
+from twofold.data import Rows, read, split
+from twofold.measure import costs
+from twofold.tasks import Model, ModelSystem, StudySystem, System, Task, TransformSystem, load
+from twofold.tasks import task as task_named
+from twofold.trials.latency import serving
+
+
+@dataclass
+class Outcome:
+    """What one run of one arm gave.
+
+    Args:
+        figures: by name; the claim's metric is one of them.
+        costs: parameters, bytes and seconds, by name.
+        detail: what the system reported of itself.
+    """
+
+    figures: dict[str, float]
+    costs: dict[str, float] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test", steps: int | None = None) -> Outcome:
+    """One run of one arm.
+
+    Args:
+        arm: which system, with options.
+        claim: data, budget and settings.
+        task: what evaluates a model; None for a study.
+        seed: of everything random; for claims over samples, the sample's number.
+        part: the part of the data that is judged.
+        steps: a shorter budget than the claim's (tuning).
+    """
+    system: System = configure(arm)
+    started = time.perf_counter()
+    if isinstance(system, StudySystem):
+        report = system.run(load(claim.on) if claim.on else None, None, seed=seed)
+        return Outcome(report.figures, {"seconds": time.perf_counter() - started})
+    assert task is not None
+    model, seconds, detail = _model(system, claim, task, seed, steps)
+    setting = {"metric": claim.metric, **claim.setting}
+    if claim.repeat == "sample":
+        setting["sample"] = seed
+    evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
+    spent = {"seconds": seconds, "parameters": float(model.parameters), "bytes": float(costs.tensor_bytes(model.net))}
+    return Outcome(evaluation.figures, spent, detail)
+
+
+def _model(
+    system: System, claim: Claim, task: Task, seed: int, steps: int | None
+) -> tuple[Model, float, dict[str, Any]]:
+    started = time.perf_counter()
+    if isinstance(system, ModelSystem):
+        budget = Steps(steps) if steps is not None else claim.budget
+        assert budget is not None, "a claim about models states a budget"
+        model = system.fit(_task_data(task, claim), budget, seed=seed).model
+    else:
+        assert isinstance(system, TransformSystem)
+        assert claim.on is not None, "a claim about transforms names the checkpoint they start from"
+        base = load(claim.on)
+        base.spec |= {k: v for k, v in claim.setting.items() if k in base.spec}
+        model = system.apply(base, _rows(claim.data).part("train"), seed=seed)
+    seconds = time.perf_counter() - started
+    detail: Mapping[str, Any] = model.history[-1]["report"] if model.history else {}
+    return model, seconds, dict(detail)
+
+
+def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[str, costs.Latency]:
+    """Latencies of the arms' models on requests of the test part, interleaved; needs the machine to itself."""
+    data = _task_data(task, claim)
+    models = {arm.label: _model(configure(arm), claim, task, seed, None)[0] for arm in arms}
+    return serving({label: task.requests(model, data) for label, model in models.items()})
+
+
+@lru_cache(maxsize=2)
+def _rows(name: str) -> Rows:
+    rows = read(name)
+    return rows if rows.splits is not None else split(rows)
+
+
+def _task_data(task: Task, claim: Claim) -> Any:
+    return _read(task.name, claim.data)
+
+
+@lru_cache(maxsize=2)
+def _read(task: str, source: str) -> Any:
+    return task_named(task).read(source)

@@ -1,0 +1,110 @@
+"""How a comparison spends its minutes: a pilot on a few items, then shares of the time that are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twofold import progress
+from twofold.catalog import Arm, Steps
+from twofold.tasks import ModelSystem, Task
+
+SHORTEST = 20.0  # seconds of training below which an arm is not given a fair chance
+FULL = 45.0  # seconds of training a piece below which arms are raced
+RUNGS = (0.25, 0.5, 1.0)
+ENDING = 6.0  # report, latencies, writing
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of an arm: `fixed + share × whole`, to prepare and to evaluate."""
+
+    prepare_fixed: float
+    prepare: float
+    evaluate: float
+
+    def at(self, share: float) -> float:
+        """Seconds beside training, when that share of the data is kept."""
+        return self.prepare_fixed + share * (self.prepare + self.evaluate)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided before the first arm.
+
+    Args:
+        share: of the data that is kept.
+        raced: whether arms are dropped on the way.
+        minimum: the fewest minutes for the whole data.
+        overhead: seconds that are not training, as estimated.
+    """
+
+    share: float
+    raced: bool
+    minimum: float
+    overhead: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dict[str, Cost]:
+    """What each arm costs, from two small runs: what differs between them grows with the data."""
+    costs: dict[str, Cost] = {}
+    small, large = 0.015, 0.06
+    with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
+        for arm, system in arms:
+            seconds = []
+            for share in (small, small, large):  # the first one warms up
+                few = task.cut(data, share)
+                started = time.perf_counter()
+                model = system.fit(few, Steps(1)).model
+                fitted = time.perf_counter()
+                task.evaluate(model, few, "test")
+                task.evaluate(model, few, "validation")
+                seconds.append((fitted - started, time.perf_counter() - fitted))
+            grown = (_size(task, task.cut(data, large)) - _size(task, task.cut(data, small))) / _size(task, data)
+            prepare = max(0.0, seconds[2][0] - seconds[1][0]) / max(grown, 1e-6)
+            evaluate = max(0.0, seconds[2][1] - seconds[1][1]) / max(grown, 1e-6)
+            costs[arm.label] = Cost(seconds[1][0], prepare, evaluate)
+            stage.advance(note=arm.label)
+    return costs
+
+
+def _size(task: Task, data: Any) -> int:
+    counts = task.describe(data)["counts"]
+    return sum(sum(c.values()) for c in counts.values())
+
+
+def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -> Plan:
+    """The plan for so many minutes.
+
+    Args:
+        costs: of every arm.
+        trained: how many arms train.
+        minutes: the person's.
+        spent: seconds that are gone already.
+    """
+    ready = max((c.evaluate for c in costs.values()), default=0.0)  # the best one's index, over the whole data
+
+    def overhead(share: float) -> float:
+        return sum(c.at(share) for c in costs.values()) + share * ready + ENDING
+
+    available = minutes * 60 - spent
+    minimum = (overhead(1.0) + trained * SHORTEST / 2 + spent) / 60
+    share = 1.0
+    while share > 0.05 and overhead(share) + trained * SHORTEST / 2 > available:
+        share *= 0.9
+    raced = trained > 1 and (available - overhead(share)) / trained < FULL
+    return Plan(share, raced, minimum, overhead(share))
+
+
+def race_budget(seconds: float, arms: int) -> float:
+    """The full budget of one arm when `arms` are halved at every rung within `seconds` in all."""
+    cost, alive, before = 0.0, arms, 0.0
+    for rung in RUNGS:
+        cost += alive * (rung - before)
+        before, alive = rung, max(1, alive // 2)
+    return seconds / cost

@@ -1,0 +1,257 @@
+"""Claims, measured again: baseline and method side by side, paired, and recorded whichever way it comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twofold import progress
+from twofold.catalog import Arm, Claim, resolve
+from twofold.catalog import index as catalog_index
+from twofold.checkpoints import cache_dir
+from twofold.data import read
+from twofold.errors import UserError
+from twofold.measure import costs, verdicts
+from twofold.tasks import Task
+from twofold.tasks import task as task_named
+from twofold.trials import records, traces
+from twofold.trials.arms import write_json
+from twofold.trials.outcome import Outcome, latencies, run
+
+TUNING_STEPS = 100
+SPARE_SEED = 9_999  # never enters a verdict
+
+
+def reproduce(
+    id: str,
+    *,
+    repeats: int | None = None,
+    first_seed: int = 0,
+    retune: bool = False,
+    timings: bool = False,
+    side: bool = True,
+    dry_run: bool = False,
+    folder: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measures a system's claim again and records the outcome.
+
+    Every finished run is kept, so an interrupted call goes on; the same seeds give the same figures.
+
+    Args:
+        id: of a system with a claim.
+        repeats: how many paired repeats; by default as the claim says.
+        first_seed: of the first repeat; a final verdict after changes takes fresh seeds.
+        retune: choose tuned options again instead of taking the recorded choice.
+        timings: measure times too, alone on the machine, arms interleaved.
+        side: run the side arms as well.
+        dry_run: measure without writing a record (works from changed code).
+        folder: where the record goes; by default beside the package's others.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: no such system, it has no claim, or the checkout has changes that are not committed.
+    """
+    cls: Any = resolve(id)
+    claim: Claim | None = cls.claim
+    if claim is None:
+        raise UserError(f"{id} has no claim to reproduce: it is a baseline")
+    place = Path(folder) if folder is not None else None
+    commit = None if dry_run else records.commit()
+    return _Reproduction(id, claim, cls, repeats or claim.repeats, first_seed, retune, place).run(
+        side, timings, commit, dry_run
+    )
+
+
+class _Reproduction:
+    def __init__(
+        self, id: str, claim: Claim, cls: Any, repeats: int, first_seed: int, retune: bool, folder: Path | None
+    ) -> None:
+        self.id, self.claim, self.cls = id, claim, cls
+        self.seeds = range(first_seed, first_seed + repeats)
+        self.folder, self.retune = folder, retune
+        self.task: Task | None = None if cls.kind == "study" else task_named(claim.task or cls.card.tasks[0])
+        self.before = records.read(id, folder)
+        self.traces = {arm.label: traces.trace(arm) for arm in (*claim.arms, *claim.side)}
+        self.data = self._data()
+
+    def run(self, side: bool, timings: bool, commit: str | None, dry_run: bool) -> dict[str, Any]:
+        arms = [self._tuned(arm) for arm in self.claim.arms]
+        beside = [self._tuned(arm) for arm in self.claim.side] if side else []
+        with progress.stage(f"claim of {self.id}", total=len(arms) * len(self.seeds) + len(beside)) as stage:
+            runs: dict[str, list[Outcome]] = {arm.label: [] for arm, _ in arms}
+            for seed in self.seeds:
+                for arm, _ in arms:
+                    runs[arm.label].append(self._kept(arm, seed))
+                    stage.advance(note=f"{arm.label}, {self.claim.repeat} {seed}")
+            extra = {}
+            for arm, _ in beside:
+                extra[arm.label] = self._kept(arm, self.seeds[0])
+                stage.advance(note=arm.label)
+        record = self._record(arms, runs, beside, extra, commit)
+        if timings:
+            record["timings"] = self._timings([arm for arm, _ in arms])
+        if not dry_run:
+            records.write(record, self.folder)
+        return record
+
+    def _data(self) -> dict[str, Any]:
+        if self.task is None:
+            return {"name": self.claim.data, "source": "made from seeds", "fingerprint": "seeded"}
+        rows = read(self.claim.data)
+        return {"name": rows.name, "source": rows.source, "fingerprint": rows.fingerprint}
+
+    def _kept(self, arm: Arm, seed: int, part: str = "test", steps: int | None = None) -> Outcome:
+        """A run, or what is kept of it from before."""
+        key = [arm.id, arm.options, asdict(self.claim)["setting"], self.claim.data, self.data["fingerprint"]]
+        key += [self.claim.as_dict().get("budget"), self.claim.metric, seed, part, steps, self.traces.get(arm.label)]
+        name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
+        file = cache_dir() / "runs" / self.id / f"{name}.json"
+        if file.exists():
+            return Outcome(**json.loads(file.read_text(encoding="utf-8")))
+        outcome = run(arm, self.claim, self.task, seed, part, steps)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, asdict(outcome))
+        return outcome
+
+    def _tuned(self, arm: Arm) -> tuple[Arm, dict[str, Any] | None]:
+        """The arm with its tuned options, chosen on validation with a spare seed, and the scores."""
+        if not self.claim.tune or not set(self.claim.tune) <= set(getattr(resolve(arm.id), "__dataclass_fields__")):  # noqa: B009
+            return arm, None
+        chosen, scores = dict(arm.options), {}
+        better = max if self.claim.direction == "higher" else min
+        for option, candidates in self.claim.tune.items():
+            found = {}
+            for value in candidates:
+                trial = Arm(arm.id, **{**chosen, **self.claim.trial, option: value})
+                outcome = self._kept(trial, SPARE_SEED, "validation", TUNING_STEPS)
+                found[value] = outcome.figures[self.claim.tune_by or self.claim.metric]
+            chosen[option] = better(found, key=lambda v: found[v])  # noqa: B023
+            scores[option] = {str(k): round(v, 4) for k, v in found.items()}
+        return Arm(arm.id, **chosen), scores
+
+    def _record(
+        self,
+        arms: Sequence[tuple[Arm, dict[str, Any] | None]],
+        runs: dict[str, list[Outcome]],
+        beside: Sequence[tuple[Arm, dict[str, Any] | None]],
+        extra: dict[str, Outcome],
+        commit: str | None,
+    ) -> dict[str, Any]:
+        (baseline, _), (method, _) = arms
+        metric = self.claim.metric
+        verdict = verdicts.decide(
+            self.claim,
+            [o.figures[metric] for o in runs[baseline.label]],
+            [o.figures[metric] for o in runs[method.label]],
+            saving=self._saving(runs[baseline.label], runs[method.label]),
+            guards=[_mean(runs[(baseline if g.of == "baseline" else method).label], g.figure) for g in self.claim.guards],
+        )
+        tried = list((self.before or {}).get("tries", []))
+        if self.before is not None and self.before.get("traces") != self._trace_digests():
+            tried.append(
+                {k: self.before[k] for k in ("verdict", "effect", "commit", "configuration") if k in self.before}
+            )
+        return {
+            "id": self.id,
+            "verdict": verdict.name,
+            "why": verdict.why,
+            "claim": self.claim.as_dict(),
+            "arms": [self._arm(arm, scores, runs[arm.label]) for arm, scores in arms],
+            "effect": asdict(verdict.effect),
+            "checks": [self._arm(arm, scores, [extra[arm.label]]) for arm, scores in beside],
+            "tries": tried,
+            "data": self.data,
+            "seeds": list(self.seeds),
+            "traces": self._trace_digests(),
+            "configuration": [arm.label for arm, _ in arms],
+            "commit": commit,
+            "environment": costs.environment(),
+        }
+
+    def _saving(self, baseline: Sequence[Outcome], method: Sequence[Outcome]) -> float | None:
+        if self.claim.saving is None:
+            return None
+        return _mean(method, self.claim.saving.figure) / _mean(baseline, self.claim.saving.figure)
+
+    def _trace_digests(self) -> dict[str, list[float]]:
+        return {arm.label: self.traces[arm.label] for arm in self.claim.arms}
+
+    @staticmethod
+    def _arm(arm: Arm, scores: dict[str, Any] | None, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        names = outcomes[0].figures
+        out: dict[str, Any] = {
+            "id": arm.id,
+            "options": dict(arm.options),
+            "figures": {n: [round(o.figures[n], 6) for o in outcomes] for n in names},
+            "costs": {n: [round(o.costs[n], 3) for o in outcomes] for n in outcomes[0].costs},
+        }
+        if scores:
+            out["tuning"] = scores
+        return out
+
+    def _timings(self, arms: Sequence[Arm]) -> dict[str, Any]:
+        """Milliseconds a request, arms interleaved in this process, and the method's ratio to the baseline.
+
+        Raises:
+            UserError: the system is a study, which serves no requests.
+        """
+        if self.task is None:
+            raise UserError(f"{self.id} is a study: it serves no requests that could be timed")
+        found = latencies(arms, self.claim, self.task, self.seeds[0])
+        baseline, method = (found[arm.label] for arm in arms)
+        figures = {label: {"median_ms": round(t.median, 3), "p95_ms": round(t.p95, 3)} for label, t in found.items()}
+        return {"arms": figures, "ratio": round(method.median / baseline.median, 3)}
+
+
+def _mean(outcomes: Sequence[Outcome], figure: str) -> float:
+    return sum({**o.costs, **o.figures}[figure] for o in outcomes) / len(outcomes)
+
+
+def fresh(id: str, folder: Path | None = None) -> bool:
+    """Whether a system's record still speaks of the code and data that are here."""
+    record = records.read(id, folder)
+    if record is None:
+        return False
+    cls: Any = resolve(id)
+    claim: Claim = cls.claim
+    if json.loads(json.dumps(claim.as_dict(), default=list)) != record["claim"]:
+        return False
+    if cls.kind != "study" and read(claim.data).fingerprint != record["data"]["fingerprint"]:
+        return False
+    return all(traces.close(record["traces"].get(arm.label), traces.trace(arm)) for arm in claim.arms)
+
+
+def pending(jobs: int = 1, *, folder: str | Path | None = None) -> dict[str, str]:
+    """Reproduces every claim without a fresh record, each in a process of its own with one thread.
+
+    Returns:
+        The verdict, or what went wrong, by id.
+    """
+    place = Path(folder) if folder is not None else None
+    waiting = [c["id"] for c in catalog_index.cards() if "claim" in c and not fresh(c["id"], place)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    verdict: dict[str, str] = {}
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    with progress.stage("pending claims", total=len(waiting)) as stage:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                id = waiting.pop(0)
+                command = [sys.executable, "-m", "twofold", "reproduce", id, "--quiet"]
+                command += ["--records", str(folder)] if folder is not None else []
+                running[id] = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+            id, process = next(iter(running.items()))
+            code = process.wait()
+            del running[id]
+            record = records.read(id, place)
+            verdict[id] = record["verdict"] if code == 0 and record is not None else f"failed with exit code {code}"
+            stage.advance(note=f"{id}: {verdict[id]}")
+    return verdict

@@ -1,0 +1,177 @@
+"""Search: data without leaks, exact indexes, models that come back from their folder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from twofold.data import Rows
+from twofold.errors import UserError
+from twofold.tasks import load
+from twofold.tasks import task as task_named
+from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.search import LexicalModel, from_rows
+from twofold.tasks.search.inputs import StateStore, TokenStore
+from twofold.tasks.search.lexical import hard_negatives, words
+from twofold.tasks.search.task import sample
+from twofold.tasks.search.vectors import Dense
+
+
+def rows(**columns: list) -> Rows:
+    return Rows.of(columns, name="mine")
+
+
+def test_equal_documents_are_merged_and_keep_every_query() -> None:
+    data = from_rows(rows(query=["a", "b", "c"], document=["x", "y", "x"]))
+    assert sorted(data.documents) == ["x", "y"]
+    asked = {data.queries[i]: {data.documents[d] for d in r} for i, r in enumerate(data.relevant)}
+    assert asked == {"a": {"x"}, "b": {"y"}, "c": {"x"}}
+
+
+def test_a_query_with_two_documents_has_both() -> None:
+    data = from_rows(rows(query=["a", "a"], document=["x", "y"], grade=["1", "2"], split=["test", "test"]))
+    assert data.queries == ("a",)
+    assert sorted(data.relevant[0].values()) == [1, 2]
+
+
+def test_grade_zero_adds_the_document_and_no_answer() -> None:
+    data = from_rows(rows(query=["a", "a"], document=["x", "y"], grade=[1, 0]))
+    assert set(data.documents) == {"x", "y"}
+    assert sum(len(r) for r in data.relevant) == 1
+
+
+def test_a_grade_that_is_no_number_is_named() -> None:
+    with pytest.raises(UserError, match=r"grade 'good' in row 2"):
+        from_rows(rows(query=["a", "b"], document=["x", "y"], grade=["1", "good"]))
+
+
+def test_no_test_document_is_seen_in_training() -> None:
+    data = from_rows(small_rows())
+    assert not set(data.pool("train")) & set(data.pool("test"))
+    for query, answers in enumerate(data.relevant):
+        assert {str(data.document_parts[d]) for d in answers} == {str(data.query_parts[query])}
+    assert set(data.pairs[:, 1]) <= set(data.pool("train"))
+
+
+def test_groups_stay_together() -> None:
+    groups = [f"g{i % 20}" for i in range(200)]
+    data = from_rows(
+        rows(query=[f"q{i}" for i in range(200)], document=[f"d{i}" for i in range(200)], group=groups)
+    )
+    parts: dict[str, set[str]] = {}
+    for text, part in zip(data.documents, data.document_parts, strict=True):
+        parts.setdefault(groups[int(text[1:])], set()).add(str(part))
+    assert all(len(p) == 1 for p in parts.values())
+    assert len({next(iter(p)) for p in parts.values()}) == 3
+
+
+def test_limited_keeps_the_same_documents_every_time() -> None:
+    data = from_rows(small_rows())
+    few = data.limited({"test": 10})
+    assert len(few.pool("test")) == 10
+    assert few.documents == data.limited({"test": 10}).documents
+    assert set(few.documents) <= set(data.limited({"test": 20}).documents)
+    for query, answers in enumerate(few.relevant):
+        position = data.queries.index(few.queries[query])
+        assert {few.documents[d] for d in answers} == {data.documents[d] for d in data.relevant[position]}
+
+
+def test_samples_of_queries_are_disjoint_and_answered() -> None:
+    data = from_rows(small_rows())
+    pools, asked = zip(*(sample(data, "test", {"queries": 8, "pool": 16, "sample": n}) for n in range(3)), strict=True)
+    assert not set(asked[0]) & set(asked[1])
+    for pool, queries in zip(pools, asked, strict=True):
+        assert len(pool) == 16
+        assert all(d in pool for q in queries for d in data.relevant[q])
+
+
+def test_words_split_identifiers_and_keep_them() -> None:
+    assert words("read_csv the HTTPServer") == ["read_csv", "read", "csv", "httpserver", "http", "server"]
+
+
+def test_hard_negatives_are_training_documents_that_do_not_answer() -> None:
+    data = from_rows(small_rows())
+    mined = hard_negatives(data, 2)
+    assert mined
+    train = set(data.pool("train"))
+    for query, negatives in mined.items():
+        assert len(negatives) <= 2
+        assert set(negatives) <= train
+        assert not set(negatives) & set(data.relevant[query])
+
+
+def test_exact_search_equals_the_full_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, documents = torch.randn(7, 5, generator=generator), torch.randn(30, 5, generator=generator)
+    positions, scores = Dense(queries).top(Dense(documents), 6)
+    full = (queries @ documents.T).numpy()
+    assert (positions == np.argsort(-full, axis=1, kind="stable")[:, :6]).all()
+    np.testing.assert_allclose(scores, np.take_along_axis(full, positions, 1), rtol=1e-6)
+    assert Dense(queries).top(Dense(documents), 99)[0].shape == (7, 30)
+
+
+def test_evaluation_equals_ranking_by_hand() -> None:
+    task, data, model = task_named("search"), from_rows(small_rows()), small_model()
+    evaluation = task.evaluate(model, data, "test", metric="mrr@10")
+    pool, asked = data.pool("test"), data.asked("test")
+    documents = model.encode([data.documents[i] for i in pool]).values
+    queries = model.encode([data.queries[i] for i in asked], side="query").values
+    for row, query in enumerate(asked):
+        order = [int(pool[i]) for i in torch.argsort(queries[row] @ documents.T, descending=True, stable=True)]
+        rank = 1 + min(order.index(d) for d in data.relevant[query])
+        assert evaluation.items[row] == pytest.approx(1 / rank if rank <= 10 else 0.0)
+    assert evaluation.figures["mrr@10"] == pytest.approx(evaluation.items.mean())
+
+
+def test_texts_come_back_in_their_order_whatever_their_length() -> None:
+    model = small_model()
+    texts = ["a", "a much longer text about rivers", "mid size"] * 3
+    together = model.encode(texts).values
+    for i, text in enumerate(texts):
+        torch.testing.assert_close(together[i], model.encode([text]).values[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_megabyte_and_an_empty_text() -> None:
+    model = small_model()
+    assert torch.isfinite(model.encode(["word " * 200_000]).values).all()
+    with pytest.raises(UserError, match="document 2 is an empty text"):
+        model.encode(["fine", "  "])
+
+
+@pytest.mark.parametrize("kind", ["encoder", "lexical"])
+def test_saved_with_its_index(kind: str, tmp_path) -> None:
+    model = small_model() if kind == "encoder" else LexicalModel(None, None, {}).remember("bm25", {})
+    documents = small_rows().columns["document"][:20]
+    model.index(documents, [f"doc-{i}" for i in range(20)]).save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    for query in ("paint the red lamp", "zzz"):
+        assert again.search(query, 5) == model.search(query, 5)
+    assert again.search("paint the red lamp", 1)[0].id.startswith("doc-")
+
+
+def test_searching_without_an_index_says_what_to_do() -> None:
+    with pytest.raises(UserError, match="index documents first"):
+        small_model().search("x")
+    with pytest.raises(UserError, match="a query is empty"):
+        small_model().index(["a"]).search(" ")
+
+
+def test_a_broken_index_is_refused(tmp_path) -> None:
+    small_model().index(["a", "b"]).save(tmp_path / "m")
+    (tmp_path / "m" / "index" / "vectors.safetensors").write_bytes(b"garbage")
+    with pytest.raises(UserError, match="build the index again"):
+        load(tmp_path / "m")
+    (tmp_path / "m" / "index" / "documents.jsonl").write_text(json.dumps({"id": 1}))
+    with pytest.raises(UserError, match="build it again"):
+        load(tmp_path / "m")
+
+
+def test_kept_states_give_what_the_whole_network_gives() -> None:
+    model = small_model()
+    sequences = model.tokens(["a red lamp", "the river", "a garden with a ladder"], "document")
+    whole = TokenStore(sequences, 0).take([2, 0, 1]).embed(model.net)
+    kept = StateStore(model.net, sequences, 0, 1).take([2, 0, 1]).embed(model.net)
+    torch.testing.assert_close(kept, whole, rtol=0.02, atol=0.02)  # kept in bfloat16

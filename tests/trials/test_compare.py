@@ -1,0 +1,171 @@
+"""The main job, with small arms: its table, its folder, going on after an interruption, and racing."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from twofold.catalog.register import baseline
+from twofold.errors import UserError
+from twofold.tasks import Fitted, ModelSystem, load
+from twofold.tasks.examples import small_rows
+from twofold.training import History
+from twofold.trials import plan
+from twofold.trials.arms import parse, split_arms
+from twofold.trials.compare import compare
+
+SMALL = "gtr(backbone=t5-1x32, query_tokens=8, document_tokens=16, batch=8, lr=0.003)"
+
+
+@pytest.fixture
+def file(tmp_path):
+    rows = small_rows()
+    lines = [
+        json.dumps({"query": q, "document": d, "group": g})
+        for q, d, g in zip(rows.columns["query"], rows.columns["document"], rows.columns["group"], strict=True)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The last seconds that a plan keeps are long for a test."""
+    monkeypatch.setattr(plan, "ENDING", 0.5)
+    monkeypatch.setattr(plan, "SHORTEST", 0.5)
+
+
+def test_table_folder_and_best_model(file, tmp_path, quick) -> None:
+    found = compare("search", file, systems=["bm25", SMALL], minutes=0.1, out=tmp_path / "out")
+    rows = {row["id"]: row for row in found["rows"]}
+    assert set(rows) == {"bm25", "gtr"}
+    for row in rows.values():
+        assert row["status"] == "measured"
+        assert 0 <= row["quality"]["low"] <= row["quality"]["mean"] <= row["quality"]["high"] <= 1
+        assert row["latency_ms"]["median"] <= row["latency_ms"]["p95"]
+        assert row["megabytes"] > 0
+    assert rows["bm25"]["parameters"] == 0
+    assert rows["gtr"]["curve"]
+    assert sum(row["recommended"] for row in rows.values()) == 1
+    assert any(row["pareto"] for row in rows.values())
+    assert "recommended" in found["recommendation"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<svg" in page
+    assert "gtr" in page
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == json.loads(json.dumps(found))
+    best = load(tmp_path / "out" / "best")
+    assert best.indexed > 100
+    assert best.search("paint the red lamp", 3)
+
+
+def test_the_same_call_goes_on_and_another_is_refused(file, tmp_path, quick, monkeypatch) -> None:
+    first = compare("search", file, systems=["bm25"], minutes=0.1, out=tmp_path / "out")
+    from twofold.systems.baselines.bm25 import Bm25
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise AssertionError("what was measured is not measured again")
+
+    monkeypatch.setattr(Bm25, "fit", fail)
+    again = compare("search", file, systems=["bm25"], minutes=0.1, out=tmp_path / "out")
+    assert again["rows"] == first["rows"]
+    with pytest.raises(UserError, match=r"other minutes; .*--fresh"):
+        compare("search", file, systems=["bm25"], minutes=0.2, out=tmp_path / "out")
+
+
+def test_a_folder_with_something_else_is_left_alone(file, tmp_path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(UserError, match="something else"):
+        compare("search", file, systems=["bm25"], out=tmp_path / "letters", fresh=True)
+    assert (tmp_path / "letters" / "dear.txt").exists()
+
+
+def test_interrupted_in_training_it_goes_on(file, tmp_path, quick, monkeypatch) -> None:
+    import twofold.tasks.system as module
+
+    real = module.train
+    calls = []
+
+    def interrupted(*args: Any, **options: Any) -> History:
+        calls.append(options.get("folder"))
+        if options.get("folder") is not None and len([c for c in calls if c is not None]) == 1:
+            real(*args, **{**options, "until": 0.5})
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare("search", file, systems=["bm25", SMALL], minutes=0.1, out=tmp_path / "out")
+    figures = json.loads(next((tmp_path / "out" / "arms").glob("bm25/figures.json")).read_text())
+    assert figures["validation"] is not None
+    budget = json.loads((tmp_path / "out" / "plan.json").read_text())["train_seconds"]
+    found = compare("search", file, systems=["bm25", SMALL], minutes=0.1, out=tmp_path / "out")
+    curve = next(row for row in found["rows"] if row["id"] == "gtr")["curve"]
+    assert curve[0]["step"] <= 2
+    assert curve[-1]["seconds"] == pytest.approx(budget, rel=0.2)
+
+
+@pytest.fixture
+def runners():
+    """Four arms that claim to train and differ in nothing but how they end."""
+
+    @baseline("runner", title="A Runner", tasks=("search",))
+    class Runner(ModelSystem):
+        """Sleeps, and searches with BM25."""
+
+        trains = True
+        skill: float = 0.0
+
+        def fit(self, data: Any, budget: Any, *, seed: int = 0, folder: Any = None, until: Any = None) -> Fitted:
+            from twofold.tasks.search import LexicalModel
+
+            time.sleep(0.01)
+            model = LexicalModel(None, None, {"k1": self.skill, "b": 0.0}).remember("bm25", {})
+            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, curve=[], validation=[]))
+
+    yield [f"runner(skill={s})" for s in (0.0, 0.5, 1.0, 2.0)]
+
+
+def test_more_arms_than_the_minutes_allow_are_raced(file, tmp_path, quick, runners) -> None:
+    found = compare("search", file, systems=runners, minutes=0.1, out=tmp_path / "out")
+    states = sorted(row["status"] for row in found["rows"])
+    assert states == ["dropped at 25% of the budget"] * 2 + ["dropped at 50% of the budget", "measured"]
+    dropped = [r for r in found["rows"] if r["status"].startswith("dropped at 25")]
+    kept = [r for r in found["rows"] if not r["status"].startswith("dropped at 25")]
+    assert max(r["rungs"][0]["validation"] for r in dropped) <= min(r["rungs"][0]["validation"] for r in kept)
+    assert any("raced" in note for note in found["notes"])
+
+
+def test_too_few_minutes_cut_the_pool_and_say_so() -> None:
+    costs = {"slow": plan.Cost(prepare_fixed=1.0, prepare=100.0, evaluate=100.0)}
+    whole = plan.decide(costs, trained=1, minutes=10, spent=0)
+    cut = plan.decide(costs, trained=1, minutes=2, spent=0)
+    assert whole.share == 1.0
+    assert 0.05 < cut.share < 0.5
+    assert cut.minimum == pytest.approx(whole.minimum)
+    assert costs["slow"].at(cut.share) < 2 * 60
+
+
+def test_race_budget_spends_what_there_is() -> None:
+    each = plan.race_budget(100.0, 8)
+    assert 8 * each * 0.25 + 4 * each * 0.25 + 2 * each * 0.5 == pytest.approx(100.0)
+
+
+def test_arms_as_written() -> None:
+    arm = parse("gtr(temperature=0.1, bottleneck=null)")
+    assert arm.id == "gtr"
+    assert arm.options == {"temperature": 0.1, "bottleneck": None}
+    assert split_arms("bm25,gtr(a=1,b=2),x") == ["bm25", "gtr(a=1,b=2)", "x"]
+    with pytest.raises(UserError, match="write gtr"):
+        parse("gtr(fast)")
+    with pytest.raises(UserError, match=r"\./file\.py:ClassName"):
+        parse("./missing.py:Mine")
+
+
+def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
+    with pytest.raises(UserError, match="does not serve 'search'"):
+        compare("search", file, systems=["nope"], out=tmp_path / "out")
