@@ -82,7 +82,7 @@ def test_one_pass_for_a_statistic_and_one_to_move_on():
         layer.observe({layer.block.channel.down: Squares()})
     blocks, n = len(net.model.stack.layers), len(batches())
     assert calls["up"] == (2 * blocks - 1) * n
-    assert calls["down"] == (blocks - 1) * n  # a statistic stops where it has been read, and nothing follows the last block
+    assert calls["down"] == (blocks - 1) * n  # a statistic stops where it is read; nothing follows the last
 
 
 def test_walking_leaves_the_network_as_it_was():

@@ -120,12 +120,12 @@ def test_refusals_name_the_part():
         find(Mean())
     with pytest.raises(UserError, match="none with FFN"):
         find(Stack([Block(None)]), heads=False)
-    with pytest.raises(UserError, match="layers.7"):
+    with pytest.raises(UserError, match=r"layers\.7"):
         compact(net, {"layers.7": [0]})
     with pytest.raises(UserError, match="neurons 0 to 47"):
         compact(net, {"model.stack.layers.0.channel": [48]})
     block = Block(None, FFN(8, 16))
-    with pytest.raises(UserError, match="layers.0 and layers.1 are one shared block"):
+    with pytest.raises(UserError, match=r"layers\.0 and layers\.1 are one shared block"):
         blocks(Stack([block, block]))
 
 

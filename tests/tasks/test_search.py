@@ -25,7 +25,7 @@ def rows(**columns: list) -> Rows:
 
 
 def test_equal_documents_are_merged_and_keep_every_query() -> None:
-    data = from_rows(rows(query=["a", "b", "c"], document=["x", "y", "x"]))
+    data = from_rows(rows(query=["a", "b", "c"], document=["x", "y", "x"], split=["test"] * 3))
     assert sorted(data.documents) == ["x", "y"]
     asked = {data.queries[i]: {data.documents[d] for d in r} for i, r in enumerate(data.relevant)}
     assert asked == {"a": {"x"}, "b": {"y"}, "c": {"x"}}
@@ -38,7 +38,7 @@ def test_a_query_with_two_documents_has_both() -> None:
 
 
 def test_grade_zero_adds_the_document_and_no_answer() -> None:
-    data = from_rows(rows(query=["a", "a"], document=["x", "y"], grade=[1, 0]))
+    data = from_rows(rows(query=["a", "a"], document=["x", "y"], grade=[1, 0], split=["test"] * 2))
     assert set(data.documents) == {"x", "y"}
     assert sum(len(r) for r in data.relevant) == 1
 

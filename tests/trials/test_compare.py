@@ -11,6 +11,7 @@ import pytest
 from twofold.catalog.register import baseline
 from twofold.errors import UserError
 from twofold.tasks import Fitted, ModelSystem, load
+from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
 from twofold.training import History
 from twofold.trials import plan
@@ -34,9 +35,11 @@ def file(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The last seconds that a plan keeps are long for a test."""
+    """A plan that does not depend on how busy the machine is; its seconds are those of a test."""
     monkeypatch.setattr(plan, "ENDING", 0.5)
     monkeypatch.setattr(plan, "SHORTEST", 0.5)
+    cheap = plan.Cost(prepare_fixed=0.05, prepare=0.1, evaluate=0.1)
+    monkeypatch.setattr(plan, "pilot", lambda task, arms, data: {arm.label: cheap for arm, _ in arms})
 
 
 def test_table_folder_and_best_model(file, tmp_path, quick) -> None:
@@ -125,7 +128,7 @@ def runners():
 
             time.sleep(0.01)
             model = LexicalModel(None, None, {"k1": self.skill, "b": 0.0}).remember("bm25", {})
-            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, curve=[], validation=[]))
+            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, fraction=1.0))
 
     yield [f"runner(skill={s})" for s in (0.0, 0.5, 1.0, 2.0)]
 
@@ -138,6 +141,15 @@ def test_more_arms_than_the_minutes_allow_are_raced(file, tmp_path, quick, runne
     kept = [r for r in found["rows"] if not r["status"].startswith("dropped at 25")]
     assert max(r["rungs"][0]["validation"] for r in dropped) <= min(r["rungs"][0]["validation"] for r in kept)
     assert any("raced" in note for note in found["notes"])
+
+
+def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
+    from twofold.trials.arms import choose
+
+    task = task_named("search")
+    costs = plan.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))
+    assert len(costs) == 2
+    assert all(c.prepare_fixed > 0 and c.prepare >= 0 and c.evaluate >= 0 for c in costs.values())
 
 
 def test_too_few_minutes_cut_the_pool_and_say_so() -> None:
@@ -168,4 +180,4 @@ def test_arms_as_written() -> None:
 
 def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
     with pytest.raises(UserError, match="does not serve 'search'"):
-        compare("search", file, systems=["nope"], out=tmp_path / "out")
+        compare("search", file, systems=["xz"], out=tmp_path / "out")

@@ -66,9 +66,7 @@ def apply(
     return model
 
 
-def steps(
-    systems: str | Arm | Sequence[str | Arm], options: Mapping[str, Any]
-) -> list[tuple[Arm, dict[str, Any]]]:
+def steps(systems: str | Arm | Sequence[str | Arm], options: Mapping[str, Any]) -> list[tuple[Arm, dict[str, Any]]]:
     """The arms of a chain, each with the options that are meant for it: `stat.keep` is `keep` of `stat`.
 
     Raises:

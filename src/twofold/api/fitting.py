@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twofold import progress
+from twofold import computing, progress
 from twofold.api import places
 from twofold.api.chains import Source, configured
 from twofold.catalog import Arm, Budget, Seconds
@@ -29,7 +30,7 @@ class Fit:
     """A system that is about to be trained.
 
     Args:
-        identity: what makes two runs the same: system, options, data, budget, seed; JSON-able.
+        identity: what makes two runs the same: system, options, data, budget, seed, dtype; JSON-able.
     """
 
     system: ModelSystem
@@ -50,7 +51,8 @@ class Fit:
         place = Path(out)
         if places.holds_model(place) and not fresh:
             self._check_same(place)
-            return load(place)
+            warnings.warn(f"{place} was made by the same run before; --fresh makes it again", stacklevel=3)
+            return load(place, computing.device())
         work = place.with_name(place.name + TRAINING)
         self._open(work, fresh)
         model = self._train(work / "checkpoint")
@@ -67,7 +69,8 @@ class Fit:
 
     def _check_same(self, place: Path) -> None:
         history = folder.read(place).history
-        made = history[-1] if history else {"id": "something else", "options": {}, "report": {}}
+        nothing: dict[str, Any] = {"id": "no system", "options": {}, "report": {}}
+        made = history[-1] if history else nothing
         was = {"id": made["id"], "options": made["options"], "run": made["report"].get("run", {})}
         if was != self.identity:
             raise UserError(
@@ -118,7 +121,7 @@ def plan(
     described = job.describe(read)
     run: dict[str, Any] = {"task": job.name, "data": described["name"], "fingerprint": described["fingerprint"]}
     if made.trains:
-        run |= {"budget": budget_dict(spent), "seed": seed}
+        run |= {"budget": budget_dict(spent), "seed": seed, "dtype": computing.dtype()}
     identity = json.loads(json.dumps({"id": made.id, "options": made.options(), "run": run}))
     return Fit(made, job, read, spent, seed, identity)
 

@@ -56,6 +56,7 @@ def byte_level_bpe(
     special: Sequence[str] = (),
     whole: Sequence[str] = (),
     begin: str | None = None,
+    end: str | None = None,
     what: str = "the tokenizer",
 ) -> dict[str, Any]:
     """The content of a `tokenizer.json` for a byte-level BPE.
@@ -66,7 +67,7 @@ def byte_level_bpe(
         split: a key of `SPLITS`.
         special: tokens that stand for no text (never produced from pieces, left out when decoding).
         whole: tokens that are always matched whole.
-        begin: a token put before every text.
+        begin, end: tokens put before and after every text.
         what: where it comes from, for errors.
 
     Raises:
@@ -80,17 +81,36 @@ def byte_level_bpe(
     vocabulary = {token: number for number, token in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
         raise UserError(f"{what} lists a token twice; it is damaged")
-    pairs = [tuple(merge.split(" ")) for merge in merges]
-    if any(len(pair) != 2 for pair in pairs):
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    if not all(left and right and " " not in right for left, right in pairs):
         raise UserError(f"{what} has a merge that is not a pair; it is damaged")
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, fuse_unk=False, byte_fallback=False))
     tokenizer.pre_tokenizer = SPLITS[split]()
     tokenizer.decoder = decoders.ByteLevel()
-    if begin is not None:
+    around = [token for token in (begin, end) if token is not None]
+    if around:
+        single = [*([begin] if begin else []), "$A", *([end] if end else [])]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, vocabulary[begin])]
+            single=single,
+            pair=[*single, *(piece.replace("$A", "$B") for piece in single)],
+            special_tokens=[(token, vocabulary[token]) for token in around],
         )
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special])
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in whole])
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     return content
+
+
+def bytes_json() -> tuple[str, dict[str, str | None]]:
+    """`ByteTokenizer` as the content of a `tokenizer.json`, and role → token."""
+    special = ["<pad>", "<bos>", "<eos>", "<mask>"]
+    tokens = [*_spelled_bytes(), *special]
+    content = byte_level_bpe(tokens, [], "default", begin="<bos>", end="<eos>", special=special)
+    return json.dumps(content, ensure_ascii=False), dict(zip(("pad", "bos", "eos", "mask"), special, strict=True))
+
+
+def _spelled_bytes() -> list[str]:
+    """Bytes 0 to 255 as byte-level BPE spells them: printable ones as themselves, the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from twofold import parts
@@ -144,19 +145,14 @@ def read(path: str | Path) -> Saved:
     weights.refuse_pickle(folder)
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{path} is not a Twofold model folder: it has no {MANIFEST}")
-    manifest = read_json(folder / MANIFEST)
-    number = manifest.get("format")
-    manifest = _migrated(manifest, folder)
-    for key, kind in _KINDS.items():
-        if not isinstance(manifest.get(key), kind):
-            raise UserError(f"{folder / MANIFEST} is damaged: {key!r} is missing or not what it should be")
+    manifest, number = _manifest(folder)
     files = tuple(str(name) for name in manifest["files"])
     for name in files:
         if name in (WEIGHTS, TOKENIZER) and not (folder / name).is_file():
             raise UserError(f"the model folder {path} is incomplete: {name} is missing; copy the whole folder again")
     return Saved(
         path=folder,
-        format=int(number or 0),
+        format=number,
         network=manifest["network"],
         task=manifest["task"],
         tokenizer=read_json(folder / TOKENIZER) if TOKENIZER in files else None,
@@ -188,13 +184,21 @@ def assemble(spec: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) 
     Raises:
         UserError: a spec that cannot be built, or tensors that do not fit it.
     """
-    net = _built(spec, "meta", what)
-    weights.assign(net, tensors, what)
-    _fill_buffers(net, what)
+    net = built(spec, what, device="meta")
+    own, state = net.tensors(), net.state_dict(keep_vars=True)
+    # A tensor with several names is assigned once, under its first.
+    given = {name: tensor for name, tensor in tensors.items() if name in own or name not in state}
+    try:
+        net.assign(given)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+    _fill_buffers(net)
     return net.eval()
 
 
-def _migrated(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> tuple[dict[str, Any], int]:
+    """The manifest as the newest format has it, and the format it was written in."""
+    manifest = read_json(folder / MANIFEST)
     number = manifest.get("format")
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise UserError(f"{folder / MANIFEST} has no format number: it is not Twofold's, or damaged")
@@ -205,7 +209,12 @@ def _migrated(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     for step in range(number, FORMAT):
         manifest = MIGRATIONS[step](manifest)
-    return manifest
+    for key, kind in _KINDS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise UserError(f"{folder / MANIFEST} is damaged: {key!r} is missing or not what it should be")
+    if not all(isinstance(step, dict) for step in manifest["history"]):
+        raise UserError(f"{folder / MANIFEST} is damaged: 'history' should hold one object for each step")
+    return manifest, number
 
 
 def _foreign(target: Path) -> list[str]:
@@ -220,7 +229,7 @@ def _foreign(target: Path) -> list[str]:
         return []
     if not (target / MANIFEST).is_file():
         raise UserError(f"{target} holds something that is not a Twofold model; choose another folder or empty it")
-    written = {name.split("/")[0] for name in read(target).files}
+    written = {str(name).split("/")[0] for name in _manifest(target)[0]["files"]}
     return sorted(entry.name for entry in target.iterdir() if entry.name not in written)
 
 
@@ -240,9 +249,8 @@ def _link(source: str | Path, target: str | Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _built(spec: Mapping[str, Any], device: str, what: str) -> Part:
-    import torch
-
+def built(spec: Mapping[str, Any], what: str, device: str = "cpu") -> Part:
+    """The part of a spec that may be damaged, with fresh weights on a device (UserError, saying of what)."""
     try:
         with torch.device(device):
             return parts.build(dict(spec))
@@ -251,3 +259,13 @@ def _built(spec: Mapping[str, Any], device: str, what: str) -> Part:
     except Exception as error:  # a damaged spec can break any part's arguments in any way
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UserError(f"the network of {what} cannot be built from its description ({text})") from error
+
+
+def _fill_buffers(net: Part) -> None:
+    """Tables that a part computes for itself and does not save are computed again."""
+    for part in net.modules():
+        empty = [name for name, buffer in part.named_buffers(recurse=False) if buffer.is_meta]
+        if empty and isinstance(part, Part):
+            fresh = parts.build(part.spec())
+            for name in empty:
+                part.register_buffer(name, fresh.get_buffer(name), persistent=False)

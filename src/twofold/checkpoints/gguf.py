@@ -88,12 +88,14 @@ def _read(file: Path) -> Contents:
         for stored in reader.tensors:
             name = _name(stored.name, str(file))
             try:
-                values = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type), np.float32))
+                plain = np.asarray(dequantize(stored.data, stored.tensor_type), np.float32)
             except NotImplementedError:
                 kind = stored.tensor_type.name
                 raise UserError(
                     f"{file}: tensor {stored.name} is stored as {kind}, which cannot be read; use another quantization"
                 ) from None
+            # What is stored as float32 is still the file itself, which cannot be written to.
+            values = torch.from_numpy(plain if plain.flags.writeable else plain.copy())
             if ".q_proj." in name or ".k_proj." in name:
                 values = halves(values, heads if ".q_proj." in name else key_heads)
             tensors[name] = values
@@ -132,7 +134,7 @@ def _name(stored: str, file: str) -> str:
         return f"model.layers.{int(pieces[1])}.{_LAYER[pieces[2]]}.{pieces[3]}"
     if stored == "rope_freqs.weight":
         raise UserError(
-            f"{file} stretches its rotary frequencies (rope_freqs.weight), which a GGUF file does not say enough about; "
+            f"{file} stretches its rotary frequencies (rope_freqs.weight), and does not say enough about how; "
             "use the Hugging Face folder it was made from"
         )
     raise UserError(f"{file} holds a tensor that a plain Llama has not: {stored}")

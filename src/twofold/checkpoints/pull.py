@@ -24,6 +24,7 @@ from typing import Any
 from twofold import progress
 from twofold.checkpoints.plain import read_json, write_json
 from twofold.checkpoints.replace import replacing
+from twofold.data.cache import cache_dir
 from twofold.errors import UserError, unknown
 
 RECEIPT = "source.json"
@@ -100,16 +101,6 @@ KNOWN: MappingProxyType[str, Source] = MappingProxyType(
     }
 )
 """The checkpoints that can be fetched by name."""
-
-
-def cache_dir() -> Path:
-    """Where checkpoints and reference models are kept: `TWOFOLD_CACHE`, else the system's cache folder."""
-    chosen = os.environ.get("TWOFOLD_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("twofold", appauthor=False))
 
 
 def pulled(name: str) -> Path | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from twofold.cli.parser import Command
+    from twofold.cli.commands import Command
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -32,16 +32,31 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UserError, OSError) as error:
-        if os.environ.get("TWOFOLD_DEBUG"):
-            raise
         _say(_sentence(error))
         return 2
 
 
-def _run(words: list[str]) -> int:
-    from twofold.cli.commands import COMMANDS, overview
+def parse(words: Sequence[str]) -> tuple[Command, Namespace]:
+    """The command and its arguments.
 
+    Raises:
+        UserError: no such command or option, or an argument too many or too few; names the nearest.
+        SystemExit: help was asked for, and printed.
+    """
+    from twofold.cli.commands import COMMANDS
+
+    command = COMMANDS.get(words[0])
+    if command is None:
+        raise UserError(f"unknown command {words[0]!r}.{did_you_mean(words[0], COMMANDS)} See: twofold --help")
+    from twofold.cli.parser import Parser
+
+    return command, Parser(command).parse(words[1:])
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
+        from twofold.cli.commands import overview
+
         print(overview())
         return 0
     if words[0] == "--version":
@@ -49,20 +64,13 @@ def _run(words: list[str]) -> int:
 
         print(f"twofold {twofold.__version__}")
         return 0
-    command = COMMANDS.get(words[0])
-    if command is None:
-        raise UserError(f"unknown command {words[0]!r}.{did_you_mean(words[0], COMMANDS)} See: twofold --help")
-    from twofold.cli.parser import Parser
-
     try:
-        arguments = Parser(command).parse(words[1:])
+        command, arguments = parse(words)
     except SystemExit as done:  # --help
         return int(done.code or 0)
     try:
         return _call(command, arguments)
     except KeyboardInterrupt:
-        if os.environ.get("TWOFOLD_DEBUG"):
-            raise
         _say(f"stopped; {command.kept.format_map(vars(arguments))}")
         return 130
 
@@ -92,4 +100,8 @@ def _sentence(error: Exception) -> str:
 
 
 def _say(text: str) -> None:
+    if os.environ.get("TWOFOLD_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
     print(f"twofold: {text}", file=sys.stderr)

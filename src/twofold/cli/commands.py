@@ -1,256 +1,182 @@
-"""Every command with its arguments. Only what is typed is built; only what is run is imported."""
+"""Every command: what it is called, what it says of itself, and what runs it."""
 
 from __future__ import annotations
 
-from twofold.cli.parser import Command, Parser
+from twofold.cli import arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twofold.cli.parser import Parser
 
 GROUPS = ("look", "do", "use", "measure", "keep")
 
 _AGAIN = "the same command goes on from there"
 
 
-def _list(p: Parser) -> None:
-    p.option("--task", help="only what serves this task, such as search")
-    p.option("--kind", help="only model, transform or study")
-    p.option("--family", help="only this family, such as retrieval")
+class Command:
+    """One command: its arguments, and the function that runs it, as `module:function`.
 
+    Args:
+        name: as typed.
+        group: under which it stands in the help.
+        summary: what it does, in one line.
+        examples: command lines without `twofold`.
+        arguments: adds the arguments to a parser.
+        run: takes the parsed arguments and gives an exit code or None; its module is loaded only then.
+        kept: what Ctrl-C leaves behind, as a sentence; `{out}` and the like are filled in.
+    """
 
-def _find(p: Parser) -> None:
-    p.add_argument("need", nargs="+", help="what is needed, in your own words")
-    p.option("-k", "--limit", type=int, default=10, help="how many at most")
-    p.flag("--semantic", help="rank by meaning instead of by words; needs: twofold pull minilm")
-
-
-def _show(p: Parser) -> None:
-    p.add_argument("system", help="an id, or ./file.py:Class")
-
-
-def _cite(p: Parser) -> None:
-    p.add_argument("systems", nargs="+", metavar="system", help="ids")
-
-
-def _fit(p: Parser) -> None:
-    p.add_argument("system", help="an id, id(option=value), or ./file.py:Class")
-    _data(p)
-    _columns(p)
-    p.option("-o", "--out", default="model", help="folder for the model")
-    p.option("--task", help="which of the system's tasks; by default its first")
-    p.option("--minutes", type=float, default=5.0, help="of training")
-    p.option("--steps", type=int, help="of training instead of minutes; the result is then exact to the bit")
-    _set(p)
-    p.flag("--fresh", help="begin again, and replace the model in the folder")
-    _computing(p)
-
-
-def _evaluate(p: Parser) -> None:
-    _model(p)
-    _data(p)
-    _columns(p)
-    p.option("--part", default="test", help="train, validation or test")
-    _computing(p, seed=False)
-
-
-def _apply(p: Parser) -> None:
-    p.add_argument("systems", help="a transform, or several one after the other: stat,kcm")
-    _model(p)
-    _data(p, "calibrate on")
-    _columns(p)
-    p.option("-o", "--out", default="changed", help="folder for the changed model")
-    _set(p, "in a chain step.option: stat.keep=0.6")
-    p.flag("--fresh", help="replace the model in the folder")
-    _computing(p, dtype=False)
-
-
-def _search(p: Parser) -> None:
-    _model(p)
-    _inputs(p, "queries", "what to search for: texts, or a file of them")
-    p.option("-k", type=int, default=10, help="results for each query")
-    p.option("--documents", metavar="FILE", help="search these instead of what the model has in its index")
-    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
-    _columns(p)
-    _computing(p, seed=False)
-
-
-def _encode(p: Parser) -> None:
-    _model(p)
-    _inputs(p, "texts", "texts, or a file of them")
-    p.option("--side", default="document", choices=("query", "document"), help="what the texts are")
-    p.option("-o", "--out", help="write to .npy (an array, a row a text), .jsonl, .json, .csv or .tsv")
-    _columns(p)
-    _computing(p, seed=False)
-
-
-def _score(p: Parser) -> None:
-    _model(p)
-    _inputs(p, "texts", "a search model: a query and a document; a language model: texts; or a file")
-    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
-    _columns(p)
-    _computing(p, seed=False)
-
-
-def _generate(p: Parser) -> None:
-    _model(p)
-    _inputs(p, "prompts", "how the text begins, or a file of beginnings")
-    p.option("--tokens", type=int, default=64, help="how many tokens to add at most")
-    p.option("--temperature", type=float, default=0.0, help="0: always the most likely token")
-    p.option("--top-k", type=int, help="draw from so many tokens")
-    p.option("--top-p", type=float, help="draw from the likeliest tokens up to this probability")
-    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
-    _columns(p)
-    _computing(p)
-
-
-def _compare(p: Parser) -> None:
-    p.add_argument("task", help="such as search")
-    _data(p)
-    _columns(p)
-    p.option("--systems", help="arms: gtr,bm25 or gtr(temperature=0.1) or ./file.py:Class; by default all")
-    p.option("--minutes", type=float, default=5.0, help="wall-clock minutes in all")
-    p.option("-o", "--out", default="out", help="folder for models, figures and report")
-    p.flag("--fresh", help="throw away what the folder holds of an earlier comparison")
-    _computing(p, dtype=False)
-
-
-def _reproduce(p: Parser) -> None:
-    p.add_argument("system", nargs="?", help="whose claim to measure again")
-    p.option("--seeds", type=int, help="paired repeats; by default as the claim says")
-    p.option("--first-seed", type=int, default=0, help="of the first repeat")
-    p.flag("--retune", help="choose tuned options again")
-    p.flag("--timings", help="measure times too; the machine should do nothing else")
-    p.flag("--no-side", help="leave out the arms beside the primary comparison")
-    p.flag("--dry-run", help="measure without writing a record")
-    p.option("--records", metavar="FOLDER", help="where records go")
-    p.flag("--pending", help="every claim that has no fresh record, instead of one")
-    p.option("--jobs", type=int, default=1, help="with --pending: how many at a time")
-
-
-def _study(p: Parser) -> None:
-    p.add_argument("system", help="an id, id(option=value), or ./file.py:Class")
-    p.add_argument("model", nargs="?", help="a model, for studies of one")
-    p.add_argument("data", nargs="?", help="a file, a data set's name or a text, for studies of data")
-    _columns(p)
-    p.option("-o", "--out", help="folder for report.html and report.json")
-    _set(p)
-    _computing(p, dtype=False)
-
-
-def _pull(p: Parser) -> None:
-    p.add_argument("names", nargs="+", metavar="name", help="minilm or smollm2")
-
-
-def _export(p: Parser) -> None:
-    _model(p)
-    p.option("--to", default="hf", help="hf: a folder that transformers opens")
-    p.option("-o", "--out", help="folder; by default the model's name with -hf")
-    p.flag("--fresh", help="replace what the folder holds")
-
-
-def _cache(p: Parser) -> None:
-    p.add_argument("action", nargs="?", choices=("show", "clear"), default="show", help="show or clear")
-    p.add_argument("names", nargs="*", metavar="name", help="what to clear; everything when none is named")
-
-
-def _model(p: Parser) -> None:
-    p.add_argument("model", help="a model folder, hf:folder, file.gguf, or a pulled checkpoint's name")
-
-
-def _data(p: Parser, purpose: str = "use") -> None:
-    p.add_argument("data", nargs="?", help=f"data to {purpose}: a file, a folder or a name; by default embedded data")
-
-
-def _columns(p: Parser) -> None:
-    p.option("--columns", metavar="WANTED=YOURS,…", help="column names: query=question,document=answer")
-
-
-def _inputs(p: Parser, name: str, help: str) -> None:
-    p.add_argument(name, nargs="+", help=help + "; - reads lines")
-
-
-def _set(p: Parser, how: str = "read as YAML") -> None:
-    p.option("--set", action="append", default=None, metavar="KEY=VALUE", help=f"an option of the system, {how}; repeatable")
-
-
-def _computing(p: Parser, seed: bool = True, dtype: bool = True) -> None:
-    p.option("--device", help="cpu, cuda, cuda:1, mps (default: cpu)")
-    if dtype:
-        p.option("--dtype", help="float32 or bfloat16, of what is computed")
-    if seed:
-        p.option("--seed", type=int, default=0, help="of everything random")
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        summary: str,
+        examples: Sequence[str],
+        arguments: Callable[[Parser], None],
+        run: str,
+        kept: str = "nothing was written",
+    ) -> None:
+        self.name, self.group, self.summary, self.examples = name, group, summary, examples
+        self.arguments, self.run, self.kept = arguments, run, kept
 
 
 _ALL = (
     Command(
-        "list", "look", "every system, by family, with its verdict", ("list", "list --task search --kind model"),
-        _list, "twofold.cli.looking:list_",
+        "list",
+        "look",
+        "every system, by family, with its verdict",
+        ("list", "list --task search --kind model"),
+        arguments.list_,
+        "twofold.cli.looking:list_",
     ),
     Command(
-        "find", "look", "systems for a need, said in your own words",
-        ('find "shrink a BERT without labels"', "find search by meaning --semantic"), _find, "twofold.cli.looking:find",
+        "find",
+        "look",
+        "systems for a need, said in your own words",
+        ('find "shrink a BERT without labels"', "find search by meaning --semantic"),
+        arguments.find,
+        "twofold.cli.looking:find",
     ),
     Command(
-        "show", "look", "the card of a system: options, claim, verdict", ("show gtr", "show ./mine.py:Mine"),
-        _show, "twofold.cli.looking:show",
+        "show",
+        "look",
+        "the card of a system: options, claim, verdict",
+        ("show gtr", "show ./mine.py:Mine"),
+        arguments.show,
+        "twofold.cli.looking:show",
     ),
-    Command("cite", "look", "sources as BibTeX", ("cite gtr stat",), _cite, "twofold.cli.looking:cite"),
+    Command("cite", "look", "sources as BibTeX", ("cite gtr stat",), arguments.cite, "twofold.cli.looking:cite"),
     Command(
-        "fit", "do", "train a system on data",
-        ("fit gtr", "fit gtr my.jsonl -o model/ --set temperature=0.02 --minutes 10"), _fit, "twofold.cli.doing:fit",
+        "fit",
+        "do",
+        "train a system on data",
+        ("fit gtr", "fit gtr my.jsonl -o model/ --set temperature=0.02 --minutes 10"),
+        arguments.fit,
+        "twofold.cli.doing:fit",
         kept=f"what was trained is kept beside {{out}}; {_AGAIN}",
     ),
     Command(
-        "apply", "do", "change a trained model: make it smaller, faster, other",
-        ("apply stat minilm -o small/ --set keep=0.7", "apply stat,kcm model/ my.jsonl --set stat.keep=0.6"), _apply,
+        "apply",
+        "do",
+        "change a trained model: make it smaller, faster, other",
+        ("apply stat minilm -o small/ --set keep=0.7", "apply stat,kcm model/ my.jsonl --set stat.keep=0.6"),
+        arguments.apply,
         "twofold.cli.doing:apply",
     ),
     Command(
-        "study", "do", "measure or explain, and report", ("study nope --set tasks=copy,sort -o report/",),
-        _study, "twofold.cli.doing:study",
+        "study",
+        "do",
+        "measure or explain, and report",
+        ("study nope --set tasks=copy,sort -o report/",),
+        arguments.study,
+        "twofold.cli.doing:study",
     ),
     Command(
-        "search", "use", "the documents that answer a query",
-        ('search out/best "read a csv file"', "search model/ queries.txt -o found.jsonl"), _search,
+        "search",
+        "use",
+        "the documents that answer a query",
+        ('search out/best "read a csv file"', "search model/ queries.txt -o found.jsonl"),
+        arguments.search,
         "twofold.cli.using:search",
     ),
     Command(
-        "encode", "use", "texts as vectors", ("encode model/ texts.txt -o vectors.npy",), _encode,
+        "encode",
+        "use",
+        "texts as vectors",
+        ("encode model/ texts.txt -o vectors.npy",),
+        arguments.encode,
         "twofold.cli.using:encode",
     ),
     Command(
-        "score", "use", "how well a query and a document fit, or how likely a text is",
-        ('score model/ "open a file" "def load(path): …"', "score smollm2 texts.txt -o scores.csv"), _score,
+        "score",
+        "use",
+        "how well a query and a document fit, or how likely a text is",
+        ('score model/ "open a file" "def load(path): …"', "score smollm2 texts.txt -o scores.csv"),
+        arguments.score,
         "twofold.cli.using:score",
     ),
     Command(
-        "generate", "use", "how a text goes on", ('generate smollm2 "Once upon" --tokens 40 --temperature 0.7',),
-        _generate, "twofold.cli.using:generate",
+        "generate",
+        "use",
+        "how a text goes on",
+        ('generate smollm2 "Once upon" --tokens 40 --temperature 0.7',),
+        arguments.generate,
+        "twofold.cli.using:generate",
     ),
     Command(
-        "compare", "measure", "every system of a task, side by side, on your data",
-        ("compare search", 'compare search my.jsonl --systems "bm25,gtr,gtr(temperature=0.1)" --minutes 10'), _compare,
-        "twofold.cli.measuring:compare", kept=f"what was done is kept in {{out}}; {_AGAIN}",
+        "compare",
+        "measure",
+        "every system of a task, side by side, on your data",
+        ("compare search", 'compare search my.jsonl --systems "bm25,gtr,gtr(temperature=0.1)" --minutes 10'),
+        arguments.compare,
+        "twofold.cli.measuring:compare",
+        kept=f"what was done is kept in {{out}}; {_AGAIN}",
     ),
     Command(
-        "evaluate", "measure", "the figures of one model on your data", ("evaluate model/ my.jsonl",), _evaluate,
+        "evaluate",
+        "measure",
+        "the figures of one model on your data",
+        ("evaluate model/ my.jsonl",),
+        arguments.evaluate,
         "twofold.cli.measuring:evaluate",
     ),
     Command(
-        "reproduce", "measure", "a published claim, measured again",
-        ("reproduce gtr --seeds 5", "reproduce --pending --jobs 2"), _reproduce, "twofold.cli.measuring:reproduce",
+        "reproduce",
+        "measure",
+        "a published claim, measured again",
+        ("reproduce gtr --seeds 5", "reproduce --pending --jobs 2"),
+        arguments.reproduce,
+        "twofold.cli.measuring:reproduce",
         kept=f"finished runs are kept; {_AGAIN}",
     ),
     Command(
-        "pull", "keep", "fetch a pretrained checkpoint, once", ("pull minilm",), _pull, "twofold.cli.keeping:pull",
+        "pull",
+        "keep",
+        "fetch a pretrained checkpoint, once",
+        ("pull minilm",),
+        arguments.pull,
+        "twofold.cli.keeping:pull",
         kept="nothing is kept of what was not complete",
     ),
     Command(
-        "export", "keep", "write a model for other programs", ("export small/ --to hf -o small-hf",), _export,
+        "export",
+        "keep",
+        "write a model for other programs",
+        ("export small/ --to hf -o small-hf",),
+        arguments.export,
         "twofold.cli.keeping:export",
     ),
     Command(
-        "cache", "keep", "what is kept between runs, and where", ("cache", "cache clear minilm"), _cache,
+        "cache",
+        "keep",
+        "what is kept between runs, and where",
+        ("cache", "cache clear minilm"),
+        arguments.cache,
         "twofold.cli.keeping:cache",
     ),
-)  # fmt: skip
+)
 
 COMMANDS = {command.name: command for command in _ALL}
 

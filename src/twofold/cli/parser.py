@@ -8,8 +8,10 @@ from twofold.errors import UserError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any, NoReturn
+
+    from twofold.cli.commands import Command
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,35 +55,9 @@ class Parser(argparse.ArgumentParser):
                 name = word.partition("=")[0]
                 raise UserError(f"unknown option {name!r}.{did_you_mean(name, self.options)} See: {self.prog} --help")
         if extra:
-            raise UserError(f"too many arguments: {' '.join(extra)}; quote texts of several words. See: {self.prog} --help")
+            words = " ".join(extra)
+            raise UserError(f"too many arguments: {words}; quote texts of several words. See: {self.prog} --help")
         return found
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. See: {self.prog} --help")
-
-
-class Command:
-    """One command: its arguments, and the function that runs it, as `module:function`.
-
-    Args:
-        name: as typed.
-        group: under which it stands in the help.
-        summary: what it does, in one line.
-        examples: command lines without `twofold`.
-        arguments: adds the arguments to a parser.
-        run: takes the parsed arguments and gives an exit code or None; its module is loaded only then.
-        kept: what Ctrl-C leaves behind, as a sentence; `{out}` and the like are filled in.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        group: str,
-        summary: str,
-        examples: Sequence[str],
-        arguments: Callable[[Parser], None],
-        run: str,
-        kept: str = "nothing was written",
-    ) -> None:
-        self.name, self.group, self.summary, self.examples = name, group, summary, examples
-        self.arguments, self.run, self.kept = arguments, run, kept

@@ -89,19 +89,21 @@ def _records(
     ended = text + ("" if text.endswith(("\n", "\r")) else "\n") + (_END + "\n" if whole else "")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(io.StringIO(ended, newline=""), delimiter=delimiter, quoting=quoting, strict=strict)
-    begin, row = 1, [_END]
+    begin = 1
     with _long_fields():
         try:
             for row in reader:
                 if row == [_END]:
                     return
-                if row and any(map(str.strip, row)):
+                if whole and row and _END in row[-1]:
+                    raise _Malformed(
+                        begin, "a quotation mark opens in this row and is never closed; close or double it"
+                    )
+                if any(map(str.strip, row)):
                     yield begin, row
                 begin = reader.line_num + 1
         except csv.Error as error:
             raise _Malformed(begin, f"not a table ({error}); mend that row") from None
-    if whole and row != [_END]:
-        raise _Malformed(begin, "a quotation mark opens in this row and is never closed; close or double it")
 
 
 @contextlib.contextmanager

@@ -86,7 +86,8 @@ def missing(path: Path) -> UserError:
     """The error for a path that is not there, with the nearest name that is."""
     folder = path.parent
     names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
-    return UserError(f"there is no file or folder {path}.{did_you_mean(path.name, names)} Check the path")
+    near = did_you_mean(path.name, names)
+    return UserError(f"there is no file or folder {path}; check the path" + (near and f".{near}"))
 
 
 def _iconv(path: Path, encoding: str) -> str:
@@ -94,7 +95,7 @@ def _iconv(path: Path, encoding: str) -> str:
     return f"iconv -f {encoding} -t UTF-8 {name} > utf8-{name}"
 
 
-def _nearest(path: Path) -> str:
+def _ending(path: Path) -> str:
     return f" ({path.suffix!r} is unknown)" if path.suffix else " (its name has no ending)"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twofold.data.columns import Table, concatenate, from_records
 from twofold.data.files import Unit, format_of, read_file, read_text
-from twofold.data.python_source import function_rows
+from twofold.data.python_source import Row, function_rows, parse
 from twofold.data.rows import listed
 from twofold.data.splits import part_name
 from twofold.errors import UserError
@@ -141,13 +141,15 @@ def _documents(folder: Path, paths: list[Path]) -> Table:
 
 
 def _functions(folder: Path, paths: list[Path]) -> Table:
-    records, unread = [], []
+    records: list[Row] = []
+    unread = []
     for name, text in _read_each(folder, paths):
         module = ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")
-        rows = function_rows(text, module)
-        if rows is None:
+        tree = parse(text)
+        if tree is None:
             unread.append(name)
-        records += rows or []
+        else:
+            records += function_rows(tree, text, module)
     if unread:
         warnings.warn(
             f"{folder}: {len(unread)} Python files left out, this Python cannot parse them: {listed(unread)}",

@@ -88,7 +88,7 @@ def without_words(text: str, words: frozenset[str]) -> str:
         return text
     kept = _EMPTIED.sub(" ", kept.replace(f"{_GONE}()", _GONE)).replace(_GONE, "")
     kept = re.sub(r"[^\S\n]+([.,;:!?)\]])", r"\1", kept)
-    return re.sub(r"(?<=\S)[^\S\n]{2,}", " ", kept).strip(" \t.,;:-")
+    return re.sub(r"(?<=\S)[^\S\n]{2,}", " ", kept).lstrip(" \t.,;:)").rstrip()
 
 
 def count_words(text: str) -> int:

@@ -64,19 +64,16 @@ def _inside(body: Iterable[ast.stmt], prefix: str) -> Iterator[Documented]:
                     yield from _inside(child.body if isinstance(child, ast.ExceptHandler) else [child], prefix)
 
 
-def function_rows(source: str, module: str) -> list[Row] | None:
+def function_rows(tree: ast.Module, source: str, module: str) -> list[Row]:
     """Search rows from one module: what a function is for (query) and how it is written (document).
 
     Keys: id, query, document, text, group, name. The query is the docstring's first sentence without the words
     of the function's own name; the document is the source, decorators included, without its docstring and at
     the left margin; the text is the source with it. Left out are functions with a docstring of fewer than 4
     words, a query of fewer than 3 words, or nothing after the docstring but a placeholder (`pass`, `...`,
-    `raise NotImplementedError`). None: the source does not parse.
+    `raise NotImplementedError`).
     """
-    tree = parse(source)
-    if tree is None:
-        return None
-    lines = source.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in source.replace("\r\n", "\n").split("\n")]
     rows = []
     for item in documented(tree, module):
         if not isinstance(item.node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -91,15 +88,12 @@ def function_rows(source: str, module: str) -> list[Row] | None:
     return rows
 
 
-def docstring_rows(source: str, module: str) -> list[Row] | None:
+def docstring_rows(tree: ast.Module, module: str) -> list[Row]:
     """One row for each docstring of a module, with its first sentence as query and the rest as document.
 
     The query's exact text and the object's own name are taken out of the document. Keys as `function_rows`;
-    query and document are empty where the rest has fewer than 8 words. None: the source does not parse.
+    query and document are empty where the rest has fewer than 8 words.
     """
-    tree = parse(source)
-    if tree is None:
-        return None
     rows = []
     for item in documented(tree, module):
         query, document = question_and_rest(item.docstring, item.name)

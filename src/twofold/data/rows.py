@@ -80,7 +80,7 @@ class Rows:
         """
         missing = [name for name in names if name not in self.columns]
         if missing:
-            renaming = " ".join(f"{name}={self._likely(name, names)}" for name in missing)
+            renaming = ",".join(f"{name}={self._likely(name, names)}" for name in missing)
             raise UserError(
                 f"{self.source} has no column {' or '.join(map(repr, missing))} "
                 f"(found: {listed(self.columns)}; needed: {listed(names)}); "
@@ -112,7 +112,8 @@ class Rows:
                 first = f"{blank!r} in row {index + 1}"
         dropped = len(self) - len(kept)
         if not kept:
-            raise UserError(f"{self.source}: no usable row, {listed(names)} empty in all {len(self)}; fill them in")
+            lacking = " or ".join(map(repr, names))
+            raise UserError(f"{self.source}: each of its {len(self)} rows has an empty {lacking}; fill them in")
         if dropped:
             warnings.warn(
                 f"{self.source}: {dropped} of {len(self)} rows left out, empty {first}"

@@ -2,7 +2,7 @@
 
 Read with `ast` from the source files of a fixed list of modules, never by importing them. The list holds what
 Python 3.11 to 3.14 share; what those files say still differs from version to version, so the fingerprint
-names the version. Modules that an installation leaves out (often `tkinter`) are passed over.
+names the version. Modules that some installations leave out (`tkinter`, `turtle`, `venv`, `ensurepip`) are not in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from twofold import progress
@@ -28,15 +28,15 @@ MODULES = tuple(
     _sitebuiltins _strptime _threading_local _weakrefset abc argparse ast asyncio base64 bdb bisect bz2 cProfile
     calendar cmd code codecs codeop collections colorsys compileall concurrent configparser contextlib
     contextvars copy copyreg csv ctypes curses dataclasses datetime dbm decimal difflib dis doctest email
-    encodings ensurepip enum filecmp fileinput fnmatch fractions ftplib functools genericpath getopt getpass
+    encodings enum filecmp fileinput fnmatch fractions ftplib functools genericpath getopt getpass
     gettext glob graphlib gzip hashlib heapq hmac html http imaplib importlib inspect io ipaddress json keyword
     linecache locale logging lzma mailbox mimetypes modulefinder multiprocessing netrc ntpath numbers opcode
     operator optparse os pathlib pdb pickle pickletools pkgutil platform plistlib poplib posixpath pprint profile
     pstats pty py_compile pyclbr pydoc pydoc_data queue quopri random re reprlib rlcompleter runpy sched secrets
     selectors shelve shlex shutil signal site smtplib socket socketserver sqlite3 ssl stat statistics string
-    stringprep struct subprocess symtable sysconfig tabnanny tarfile tempfile textwrap threading timeit tkinter
-    token tokenize tomllib trace traceback tracemalloc tty turtle turtledemo types typing unittest urllib uuid
-    venv warnings wave weakref webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport zoneinfo
+    stringprep struct subprocess symtable sysconfig tabnanny tarfile tempfile textwrap threading timeit
+    token tokenize tomllib trace traceback tracemalloc tty types typing unittest urllib uuid
+    warnings wave weakref webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport zoneinfo
     """.split()  # noqa: SIM905
 )
 _NOT_READ = {"test", "tests", "idle_test", "idlelib", "lib2to3", "__pycache__"}
@@ -44,13 +44,13 @@ _TOPICS = "pydoc_data.topics"
 
 
 def pycode() -> Rows:
-    """About 5,000 functions of the standard library. Columns id, query, document, text, group and name.
+    """About 4,300 functions of the standard library. Columns id, query, document, text, group and name.
 
     query: the docstring's first sentence without the words of the function's own name; document: the function
     without its docstring; text: the function with it; group: its module; name: `module.Class.method`.
     Of functions with equal documents the first is kept. Raises UserError where Python has no sources on disk.
     """
-    return _rows("pycode", "functions of Python's standard library", _functions, merged_by="document")
+    return _rows("pycode", "functions", _merge(_extracted()["functions"], "document"))
 
 
 def pydoc() -> Rows:
@@ -59,7 +59,8 @@ def pydoc() -> Rows:
     query: that sentence; document: the rest, without the sentence and the object's own name; text: all of the
     docstring; id, group (module) and name as in `pycode`. Raises UserError where Python has no sources on disk.
     """
-    return _rows("pydoc", "docstrings of Python's standard library", _pairs, merged_by="document")
+    pairs = [row for row in _extracted()["docstrings"] if row["query"]]
+    return _rows("pydoc", "docstrings", _merge(pairs, "document"))
 
 
 def texts() -> Rows:
@@ -68,7 +69,9 @@ def texts() -> Rows:
     Columns id, text, group and name. Docstrings are grouped by module. A paragraph that stands in two topics is
     kept in the longer one, so that each topic can be a group of its own (`pydoc_data.topics.<name>`).
     """
-    return _rows("pydoc:texts", "docstrings and topics of Python's standard library", _texts, merged_by="text")
+    extracted = _extracted()
+    every = [{key: row[key] for key in ("id", "text", "group", "name")} for row in extracted["docstrings"]]
+    return _rows("pydoc:texts", "docstrings and topics", _merge(every + extracted["topics"], "text"))
 
 
 def sources(root: Path | None = None) -> Iterator[tuple[str, Path]]:
@@ -86,54 +89,49 @@ def sources(root: Path | None = None) -> Iterator[tuple[str, Path]]:
             yield module.removesuffix(".__init__"), path
 
 
-def _rows(name: str, what: str, extract: Callable[[], list[Row]], merged_by: str) -> Rows:
+def _rows(name: str, what: str, records: list[Row]) -> Rows:
+    version = platform.python_version()
+    columns = {column: [record[column] for record in records] for column in records[0]}
+    source = f"{what} of Python's standard library, Python {version}"
+    return Rows.of(columns, name=name, source=source, prefix=f"python-{version}")
+
+
+def _extracted() -> dict[str, list[Row]]:
+    """The functions, docstrings and topics of the library, read once and kept in the cache."""
     stdlib = sysconfig.get_path("stdlib")
     code = [Path(module).read_bytes() for module in (__file__, python_source.__file__, prose.__file__)]
-    version = platform.python_version()
-    key = f"{name.replace(':', '-')}-{version}-{digest(str(stdlib), *code)[:16]}"
-    records = cached_json("standard-library", key, lambda: _merge(extract(), merged_by))
-    if not records:
+    key = f"{platform.python_version()}-{digest(str(stdlib), *code)[:16]}"
+    extracted = cached_json("standard-library", key, _extract)
+    if not extracted["functions"] or not extracted["docstrings"]:
         raise UserError(
-            f"no library sources for {name} in {stdlib}; use a Python that is installed with its source files, "
-            "or give a data file"
+            f"no library sources in {stdlib}; use a Python that is installed with its source files, or give a data file"
         )
-    columns = {column: [record[column] for record in records] for column in records[0]}
-    return Rows.of(columns, name=name, source=f"{what}, Python {version}", prefix=f"python-{version}")
+    return extracted
 
 
-def _each_source(read: Callable[[str, str], list[Row] | None]) -> list[Row]:
+def _extract() -> dict[str, list[Row]]:
     files = list(sources())
-    rows: list[Row] = []
+    functions: list[Row] = []
+    docstrings: list[Row] = []
+    topics: list[Row] = []
     with progress.stage("read the standard library", total=len(files)) as stage:
         for module, path in files:
+            stage.advance()
             try:
-                rows += read(path.read_text(encoding="utf-8"), module) or []
+                source = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
                 continue
-            finally:
-                stage.advance()
-    return rows
+            tree = parse(source)
+            if tree is not None:
+                functions += function_rows(tree, source, module)
+                docstrings += docstring_rows(tree, module)
+                topics += _topics(tree) if module == _TOPICS else []
+    return {"functions": functions, "docstrings": docstrings, "topics": topics}
 
 
-def _functions() -> list[Row]:
-    return _each_source(function_rows)
-
-
-def _pairs() -> list[Row]:
-    return [row for row in _each_source(docstring_rows) if row["query"]]
-
-
-def _texts() -> list[Row]:
-    docstrings = _each_source(docstring_rows)
-    rows = [{key: row[key] for key in ("id", "text", "group", "name")} for row in docstrings]
-    return rows + _topics()
-
-
-def _topics() -> list[Row]:
-    path = dict(sources()).get(_TOPICS)
-    tree = parse(path.read_text(encoding="utf-8")) if path else None
+def _topics(tree: ast.Module) -> list[Row]:
     topics: dict[str, str] = {}
-    for node in tree.body if tree else ():
+    for node in tree.body:
         value = getattr(node, "value", None)
         if isinstance(value, ast.Dict):
             topics = ast.literal_eval(value)

@@ -1,7 +1,7 @@
 """How the next token is chosen from its logits: processors change the logits, a choice draws from them.
 
-A processor is any callable `(logits [B, V], ids [B, T], real [B, T]) -> logits [B, V]`, where `ids` are the tokens so far
-and `real` is False on padding. A choice is any callable `logits [B, V] -> ids [B]`.
+A processor is any callable `(logits [B, V], ids [B, T], real [B, T]) -> logits [B, V]`, where `ids` are the tokens so
+far and `real` is False on padding. A choice is any callable `logits [B, V] -> ids [B]`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Forbid:
 
 @dataclass(frozen=True)
 class RepetitionPenalty:
-    """Makes tokens that already occurred less likely: a positive logit is divided by `value` >= 1, a negative one multiplied.
+    """Makes tokens that occurred less likely: a positive logit is divided by `value` >= 1, a negative one multiplied.
 
     Keskar et al. 2019 (CTRL), section 4.1, https://arxiv.org/abs/1909.05858
     """

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def latency(fn: Callable[[Any], Any], items: Sequence[Any], warmup: int = 3, rep
     for call in range(warmup):
         fn(items[call % len(items)])
     with _uncollected():
-        times = [_milliseconds(lambda item=item: fn(item)) for _ in range(repeats) for item in items]
+        times = [_milliseconds(partial(fn, item)) for _ in range(repeats) for item in items]
     return Latency(float(np.median(times)), float(np.percentile(times, 95)), len(times))
 
 

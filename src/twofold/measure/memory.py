@@ -74,7 +74,7 @@ def _watching(peak: Peak) -> Iterator[None]:
             _open_peaks.remove(peak)
     else:
         peak.method = "sampled"
-        done = threading.Event()
+        before, done = _since_the_beginning(), threading.Event()
         sampler = threading.Thread(target=_sample, args=(peak, done), daemon=True)
         sampler.start()
         try:
@@ -83,6 +83,9 @@ def _watching(peak: Peak) -> Iterator[None]:
             done.set()
             sampler.join()
             peak._see(_resident("VmRSS"))
+            after = _since_the_beginning()
+            if before is not None and after is not None and after > before:
+                peak._see(after)  # a new record of the process was set in here, however short
 
 
 def _reset() -> bool:

@@ -6,6 +6,7 @@ build(net.spec())      # the same structure, fresh weights
 """
 
 from twofold.parts.auxiliary import add_aux, collect_aux
+from twofold.parts.building import build
 from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
@@ -16,7 +17,7 @@ from twofold.parts.masks import Mask
 from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
-from twofold.parts.part import Part, build, registered
+from twofold.parts.part import Part, registered
 from twofold.parts.pooling import Cls, FirstM, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
@@ -31,6 +32,7 @@ from twofold.parts.positions import (
     T5Bias,
 )
 from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
+from twofold.parts.projection import Projection
 from twofold.parts.stack import (
     Block,
     Parallel,
@@ -81,6 +83,7 @@ __all__ = [
     "Position",
     "PostNorm",
     "PreNorm",
+    "Projection",
     "RMSNorm",
     "Rope",
     "Sandwich",

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts.masks import Mask, Places, counted
+from twofold.parts.masks import Mask
+from twofold.parts.rules import Places, counted
 
 Growth = Literal["const", "window", "linear"]
 
@@ -44,7 +45,7 @@ class Cache:
         raise NotImplementedError
 
     def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
-        """Of the last `tail` tokens keeps, in each row, those at `paths` (0 = first of the tail), and forgets the others."""
+        """Of the last `tail` tokens keeps, in each row, those at `paths` (0: the first of them); forgets the others."""
         raise UserError(f"{type(self).__name__} cannot keep one branch of a tree of drafts")
 
 
@@ -61,69 +62,58 @@ class Ledger:
     def nbytes(self) -> int:
         return sum(t.nbytes for t in (self.real, self.segments, self.positions) if t is not None)
 
-    def place(self, start: int, time: int, mask: Mask, device: torch.device) -> tuple[Places, Places]:
+    def place(self, start: int, batch: int, time: int, mask: Mask, device: torch.device) -> tuple[Places, Places]:
         """Notes `time` new tokens at slot `start`; returns the places of the new tokens and of all so far.
 
         Raises:
-            UserError: an empty input, or more tokens than `max_len`.
+            UserError: an empty input, a mask of another shape, or more tokens than `max_len`.
         """
-        if time < 1:
-            raise UserError("the sequence is empty; give at least one token")
-        stop = start + time
-        if stop > self.max_len:
-            raise UserError(
-                f"the cache holds {self.max_len} tokens and {stop} are needed; make it with max_len={stop} or more"
-            )
-        self._note(start, stop, mask)
-        slots = torch.arange(stop, device=device)
-        if self.real is None and self.segments is None and self.positions is None:
-            keys = Places(slots, slots[None])
-        else:
-            real = None if self.real is None else self.real[:, :stop]
-            segments = None if self.segments is None else self.segments[:, :stop]
-            if self.positions is not None:
-                positions = self.positions[:, :stop]
-            else:
-                positions = counted(real, segments)
-            keys = Places(slots, positions, real, segments)
-        queries = Places(
-            keys.slots[start:],
-            keys.positions[:, start:],
-            None if keys.real is None else keys.real[:, start:],
-            None if keys.segments is None else keys.segments[:, start:],
-        )
-        return queries, keys
 
-    def _note(self, start: int, stop: int, mask: Mask) -> None:
-        for given, what in ((mask.pad, "padding"), (mask.segment_ids, "segments"), (mask.positions, "positions")):
-            if given is not None and given.shape[1] != stop - start:
+        def make() -> tuple[Places, Places]:
+            mask.check(batch, time)
+            stop = start + time
+            if stop > self.max_len:
                 raise UserError(
-                    f"the mask's {what} has length {given.shape[1]}, the new tokens {stop - start}; they must agree"
+                    f"the cache holds {self.max_len} tokens and {stop} are needed; make it with max_len={stop} or more"
                 )
+            self._note(start, stop, batch, mask)
+            keys = self._upto(stop, device)
+            return _after(keys, start), keys
+
+        # The layers of a stack share one ledger and, within a pass, one mask.
+        return mask.keep(("cached", id(self), start, time), make)
+
+    def _upto(self, stop: int, device: torch.device) -> Places:
+        slots = torch.arange(stop, device=device)
+        real = None if self.real is None else self.real[:, :stop]
+        segments = None if self.segments is None else self.segments[:, :stop]
+        if self.positions is not None:
+            positions = self.positions[:, :stop]
+        else:
+            positions = slots[None] if real is None and segments is None else counted(real, segments)
+        return Places(slots, positions, real, segments)
+
+    def _note(self, start: int, stop: int, batch: int, mask: Mask) -> None:
+        """Writes what the mask says of the new tokens; what it leaves out is real, of the last segment, one further."""
+        if mask.positions is not None and self.positions is None:
+            before = self._upto(start, mask.positions.device).positions
+            self.positions = mask.positions.new_zeros(batch, self.max_len)
+            self.positions[:, :start] = before
         if mask.pad is not None and self.real is None:
-            self.real = torch.ones(len(mask.pad), self.max_len, dtype=torch.bool, device=mask.pad.device)
+            self.real = mask.pad.new_ones(batch, self.max_len)
+        if mask.segment_ids is not None and self.segments is None:
+            self.segments = mask.segment_ids.new_zeros(batch, self.max_len)
         if self.real is not None:
             self.real[:, start:stop] = True if mask.pad is None else mask.pad
-        if mask.segment_ids is not None and self.segments is None:
-            self.segments = mask.segment_ids.new_zeros(len(mask.segment_ids), self.max_len)
         if self.segments is not None:
-            last = self.segments[:, start - 1 : start] if start else 0
+            last = self.segments[:, max(start - 1, 0) : max(start, 1)]
             self.segments[:, start:stop] = last if mask.segment_ids is None else mask.segment_ids
-        if mask.positions is not None and self.positions is None:
-            before = mask.positions.new_zeros(len(mask.positions), self.max_len)
-            if start:
-                real = None if self.real is None else self.real[:, :start]
-                segments = None if self.segments is None else self.segments[:, :start]
-                plain = torch.arange(start, device=before.device)
-                before[:, :start] = plain if real is None and segments is None else counted(real, segments)
-            self.positions = before
         if self.positions is not None:
             if mask.positions is not None:
                 self.positions[:, start:stop] = mask.positions
-            else:  # goes on behind the given ones
+            else:
                 new = torch.ones_like(self.positions[:, start:stop], dtype=torch.bool) if mask.pad is None else mask.pad
-                after = self.positions[:, :start].amax(1, keepdim=True) + 1 if start else 0
-                self.positions[:, start:stop] = after + counted(new, None)
+                self.positions[:, start:stop] = self.positions[:, :start].amax(1, keepdim=True) + 1 + counted(new, None)
 
     def reorder(self, index: Tensor) -> None:
         for name in ("real", "segments", "positions"):
@@ -135,6 +125,12 @@ class Ledger:
         for held in (self.real, self.segments, self.positions):
             if held is not None:
                 held[:, start : start + slots.shape[1]] = held.gather(1, slots)
+
+
+def _after(places: Places, start: int) -> Places:
+    real = None if places.real is None else places.real[:, start:]
+    segments = None if places.segments is None else places.segments[:, start:]
+    return Places(places.slots[start:], places.positions[:, start:], real, segments)
 
 
 class KeyValueCache(Cache):
@@ -158,7 +154,7 @@ class KeyValueCache(Cache):
         shape = (batch, heads, max_len, head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.ledger = Ledger(max_len)
+        self.ledger, self._owner = Ledger(max_len), True
         self.length = 0
 
     @property
@@ -166,9 +162,13 @@ class KeyValueCache(Cache):
         batch, heads, _, head_dim = self.keys.shape
         return 2 * batch * heads * self.length * head_dim * self.keys.element_size()
 
-    def place(self, time: int, mask: Mask) -> tuple[Places, Places]:
+    def place(self, batch: int, time: int, mask: Mask) -> tuple[Places, Places]:
         """Where `time` new tokens stand, and all tokens with them."""
-        return self.ledger.place(self.length, time, mask, self.keys.device)
+        return self.ledger.place(self.length, batch, time, mask, self.keys.device)
+
+    def join(self, ledger: Ledger) -> None:
+        """Leaves the book-keeping to a ledger that several caches share (whose owner then reorders it)."""
+        self.ledger, self._owner = ledger, False
 
     def append(
         self, keys: Float[Tensor, "batch groups time d"], values: Float[Tensor, "batch groups time d"]
@@ -192,7 +192,8 @@ class KeyValueCache(Cache):
     def reorder(self, index: Int[Tensor, "rows"]) -> None:
         index = index.to(self.keys.device)
         self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
-        self.ledger.reorder(index)
+        if self._owner:
+            self.ledger.reorder(index)
 
     def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
         start = self.length - tail
@@ -203,7 +204,8 @@ class KeyValueCache(Cache):
         index = slots[:, None, :, None].expand(-1, self.keys.shape[1], -1, self.keys.shape[3])
         for held in (self.keys, self.values):
             held[:, :, start : start + kept] = held.gather(2, index)
-        self.ledger.branch(slots, start)
+        if self._owner:
+            self.ledger.branch(slots, start)
         self.length = start + kept
 
 
@@ -242,6 +244,9 @@ class StackCache(Cache):
         self.layers = list(layers)
         self.ledger = Ledger(max_len)
         self.length = 0
+        for layer in self.layers:
+            if isinstance(layer, KeyValueCache):
+                layer.join(self.ledger)
 
     @property
     def growth(self) -> Growth:  # type: ignore[override]

@@ -8,11 +8,35 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twofold.errors import UserError
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.arguments import at_least_one
+from twofold.parts.init import normal
+from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position
 
 
-class TokenEmbedding(Part):
+class Embedding(Part, abstract=True):
+    """Makes states from what a network reads: `embedding(ids, positions)` -> `[B, T, D]`.
+
+    Attributes:
+        dim: width of the states.
+        vocab: number of tokens.
+    """
+
+    dim: int
+    vocab: int
+
+    @property
+    def table(self) -> Float[Tensor, "vocab dim"] | None:
+        """The token vectors, for tied heads; None where there are none."""
+        return None
+
+    @property
+    def max_len(self) -> int | None:
+        """Longest input; None: no limit."""
+        return None
+
+
+class TokenEmbedding(Embedding):
     """A vector for each token, with position and token type added, then a norm (where given).
 
     Args:
@@ -44,11 +68,8 @@ class TokenEmbedding(Part):
             name = type(self.position).__name__
             raise UserError(f"position {name} acts on queries and keys; give it to the attention, not to the embedding")
         self.position.check(dim=dim)
-        self.tokens = nn.Embedding(vocab, dim)
-        nn.init.normal_(self.tokens.weight, std=dim**-0.5)
-        self.token_types = nn.Embedding(types, dim) if types else None
-        if self.token_types is not None:
-            nn.init.normal_(self.token_types.weight, std=dim**-0.5)
+        self.tokens = _table(vocab, dim)
+        self.token_types = _table(types, dim) if types else None
         self.norm = norm
 
     @property
@@ -86,3 +107,9 @@ class TokenEmbedding(Part):
             raise UserError("this network knows no token types; leave types out")
         x = self.position.embed(x, positions)
         return x if self.norm is None else self.norm(x)
+
+
+def _table(rows: int, dim: int) -> nn.Embedding:
+    table = nn.Embedding.from_pretrained(torch.empty(rows, dim), freeze=False)
+    normal(table.weight, dim**-0.5)
+    return table

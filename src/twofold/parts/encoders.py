@@ -27,7 +27,7 @@ class TextEncoder(Part):
 
     def forward(
         self, ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"] | None = None
-    ) -> Float[Tensor, "batch *few dim"]:
+    ) -> Float[Tensor, "batch *few out"]:
         """Vectors `[B, d]` (or `[B, m, d]`) of texts; `real` marks what is not padding."""
         return self.upper(self.lower(ids, real, 0), real, 0)
 
@@ -39,8 +39,8 @@ class TextEncoder(Part):
 
     def upper(
         self, states: Float[Tensor, "batch time dim"], real: Bool[Tensor, "batch time"] | None, layers: int
-    ) -> Float[Tensor, "batch *few dim"]:
-        """The rest: blocks from `layers` on, pool, projection. `upper(lower(ids, real, n), real, n) == forward(ids, real)`."""
+    ) -> Float[Tensor, "batch *few out"]:
+        """The rest: blocks from `layers` on, pool, projection; `upper(lower(ids, real, n), real, n)` is `forward`."""
         mask = Mask.of(real)
         states = self.model.stack(states, mask, start=layers)
         pooled = self.pool(states, mask.real(states))

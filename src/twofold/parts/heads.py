@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
 from twofold.parts.channels.ffn import nonlinearity
 from twofold.parts.linear import Dense
 from twofold.parts.norms import LayerNorm
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.part import Part
 
 States = Float[Tensor, "*batch dim"]
 Table = Float[Tensor, "vocab dim"]

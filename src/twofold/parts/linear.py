@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from twofold.errors import unknown
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.arguments import at_least_one
+from twofold.parts.part import Part
 
 
 class Dense(Part, nn.Linear):

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from twofold.parts.caches import StackCache
+from twofold.parts.embeddings import Embedding
 from twofold.parts.heads import Head
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask
@@ -25,7 +26,7 @@ class SequenceModel(Part):
         head: states (and the embedding's table) to outputs; None: `forward` gives the states.
     """
 
-    def __init__(self, embedding: Part, stack: Stack, head: Part | None = None) -> None:
+    def __init__(self, embedding: Embedding, stack: Stack, head: Part | None = None) -> None:
         super().__init__()
         self.embedding, self.stack, self.head = embedding, stack, head
 
@@ -44,18 +45,13 @@ class SequenceModel(Part):
             cache: from `new_cache`, updated in place.
             types: token types, for embeddings that have them.
         """
-        states = self.states(ids, mask, cache, types=types)
-        return states if self.head is None else self.apply_head(states)
+        return self.apply_head(self.states(ids, mask, cache, types=types))
 
     def apply_head(self, states: Float[Tensor, "*batch dim"]) -> Tensor:
-        """The head on states `[..., D]` (states themselves where there is no head): only where an answer is needed, say."""
+        """The head on states `[..., D]`, say of the tokens that need an answer; without a head, the states."""
         if self.head is None:
             return states
-        return (
-            self.head(states, getattr(self.embedding, "table", None))
-            if isinstance(self.head, Head)
-            else self.head(states)
-        )
+        return self.head(states, self.embedding.table) if isinstance(self.head, Head) else self.head(states)
 
     def states(
         self,
@@ -65,8 +61,8 @@ class SequenceModel(Part):
         stop: int | None = None,
         types: Int[Tensor, "batch time"] | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        """States after the whole stack, or those that block `stop` would take (0: the embedding; no final norm then)."""
-        mask = Mask.of(mask)
+        """States after the whole stack, or (without final norm) those that block `stop` takes; 0: the embedding's."""
+        mask = Mask.of(mask).for_pass()
         x = self.embed(ids, mask, cache, types)
         return self.stack(x, mask, cache, stop=stop)
 
@@ -79,11 +75,10 @@ class SequenceModel(Part):
     ) -> Float[Tensor, "batch time dim"]:
         """What the stack starts from."""
         mask = Mask.of(mask)
-        time = ids.shape[1]
         if cache is None:
-            places = mask.places(time, ids.device)
+            places = mask.places(ids.shape[0], ids.shape[1], ids.device)
         else:
-            places, _ = cache.ledger.place(cache.length, time, mask, ids.device)
+            places, _ = cache.ledger.place(cache.length, ids.shape[0], ids.shape[1], mask, ids.device)
         extra: dict[str, Any] = {} if types is None else {"types": types}
         return self.embedding(ids, places.positions, **extra)
 
@@ -107,5 +102,5 @@ class SequenceModel(Part):
     def max_len(self) -> int | None:
         """Longest input; None: no limit."""
         mixers = [getattr(layer, "mixer", None) for layer in self.stack.layers]
-        limits = [getattr(part, "max_len", None) for part in (self.embedding, *mixers)]
+        limits = [self.embedding.max_len, *(getattr(mixer, "max_len", None) for mixer in mixers)]
         return min((limit for limit in limits if limit is not None), default=None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.arguments import at_least_one
+from twofold.parts.part import Part
 
 
 class LayerNorm(Part):
@@ -37,5 +40,5 @@ class RMSNorm(Part):
         return F.rms_norm(x, (self.dim,), self.weight, self.eps)
 
 
-NORMS: dict[str, type[Part]] = {"layer": LayerNorm, "rms": RMSNorm}
+NORMS: dict[str, Callable[..., Part]] = {"layer": LayerNorm, "rms": RMSNorm}
 """Norms by the name that presets and patterns use."""

@@ -1,4 +1,4 @@
-"""From the states of a sequence to one vector (or a few). Padding never counts; rows without any real token give zeros."""
+"""From the states of a sequence to one vector (or a few). Padding never counts; rows of padding alone give zeros."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.arguments import at_least_one
+from twofold.parts.part import Part
 
 States = Float[Tensor, "batch time dim"]
 Real = Bool[Tensor, "batch time"]
@@ -70,7 +71,7 @@ class FirstM(Pool):
             raise UserError(
                 f"FirstM keeps {self.count} tokens and the input has {states.shape[1]}; pad it, or keep fewer"
             )
-        first = real.int().argsort(1, descending=True, stable=True)[:, : self.count]
+        first = real.int().argsort(stable=True, dim=1, descending=True)[:, : self.count]
         kept = states.gather(1, first[..., None].expand(-1, -1, states.shape[2]))
         return kept * real.gather(1, first)[..., None]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from twofold.errors import unknown
 from twofold.parts.channels.ffn import FFN
 from twofold.parts.embeddings import TokenEmbedding
@@ -13,10 +11,10 @@ from twofold.parts.mixers.attention import Attention
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part
-from twofold.parts.positions import Learned, Position, Rope, Stretch, T5Bias, position as named_position
-from twofold.parts.stack import Block, PostNorm, Stack, wiring as named_wiring
-
-HeadName = Literal["tied", "lm", "mlm"] | None
+from twofold.parts.positions import Learned, Position, Rope, Stretch, T5Bias
+from twofold.parts.positions import named as named_position
+from twofold.parts.stack import Block, PostNorm, Stack
+from twofold.parts.stack import wiring as named_wiring
 
 
 def transformer(
@@ -26,7 +24,7 @@ def transformer(
     heads: int,
     *,
     causal: bool | None,
-    head: HeadName,
+    head: str | None,
     max_len: int | None = None,
     hidden: int | None = None,
     kv_heads: int | None = None,
@@ -93,7 +91,7 @@ def transformer(
     return SequenceModel(embedding, Stack(blocks, None if wiring == "post" else new_norm()), _head(head, dim, vocab))
 
 
-def _head(name: HeadName, dim: int, vocab: int) -> Part | None:
+def _head(name: str | None, dim: int, vocab: int) -> Part | None:
     known = {"tied": lambda: TiedHead(vocab), "lm": lambda: LMHead(dim, vocab), "mlm": lambda: MLMHead(dim, vocab)}
     if name is None:
         return None
@@ -103,7 +101,13 @@ def _head(name: HeadName, dim: int, vocab: int) -> Part | None:
 
 
 def encoder(
-    vocab: int, dim: int, layers: int, heads: int, max_len: int | None = None, head: HeadName = None, **options: object
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    max_len: int | None = None,
+    head: str | None = None,
+    **options: object,
 ) -> SequenceModel:
     """A two-way transformer; options as `transformer` has them. Without a head it gives states."""
     return transformer(vocab, dim, layers, heads, causal=None, head=head, max_len=max_len, **options)  # type: ignore[arg-type]
@@ -115,7 +119,7 @@ def decoder(
     layers: int,
     heads: int,
     kv_heads: int | None = None,
-    head: HeadName = "tied",
+    head: str | None = "tied",
     **options: object,
 ) -> SequenceModel:
     """A causal transformer; options as `transformer` has them. Same seed and sizes: same weights as `encoder`."""
@@ -132,7 +136,7 @@ def bert(
     types: int = 2,
     activation: str = "gelu",
     eps: float = 1e-12,
-    head: Literal["mlm"] | None = None,
+    head: str | None = None,
 ) -> SequenceModel:
     """BERT's shape: post-norm, learned positions, token types, biases. Devlin et al. 2019, https://arxiv.org/abs/1810.04805"""
     embedding = TokenEmbedding(vocab, dim, Learned(max_len, dim), LayerNorm(dim, eps), types)
@@ -146,7 +150,8 @@ def bert(
         )
         for _ in range(layers)
     ]
-    return SequenceModel(embedding, Stack(blocks), MLMHead(dim, vocab, activation, eps) if head == "mlm" else None)
+    mlm = MLMHead(dim, vocab, activation, eps) if head == "mlm" else _head(head, dim, vocab)
+    return SequenceModel(embedding, Stack(blocks), mlm)
 
 
 def llama(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twofold.parts.arguments import at_least_one
+from twofold.parts.linear import Dense
 from twofold.parts.linear import linear as make_linear
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.part import Part
 
 
 class Projection(Part):
@@ -25,7 +27,7 @@ class Projection(Part):
         super().__init__()
         at_least_one("Projection", dim=dim, out=out)
         self.map = make_linear(dim, out, bias=False, kind=linear)
-        if linear == "dense" and not self.map.weight.is_meta:
+        if isinstance(self.map, Dense) and not self.map.weight.is_meta:
             nn.init.eye_(self.map.weight) if dim == out else nn.init.orthogonal_(self.map.weight)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch out"]:

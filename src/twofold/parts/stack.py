@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from twofold.errors import UserError, unknown
+from twofold.parts.building import build
 from twofold.parts.caches import Cache, StackCache
-from twofold.parts.channels.ffn import ChannelMixer
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.norms import NORMS
-from twofold.parts.part import Part, build
+from twofold.parts.part import Part
 from twofold.parts.positions import Position
 
 States = Float[Tensor, "batch time dim"]
@@ -155,7 +155,7 @@ class Stack(Part):
             mask: passed to every mixer.
             cache: from `new_cache`; remembers all layers, so neither `start` nor `stop` goes with it.
         """
-        mask = Mask.of(mask)
+        mask = Mask.of(mask).for_pass()
         end = len(self.layers) if stop is None else stop
         if not 0 <= start <= end <= len(self.layers):
             raise UserError(f"a stack of {len(self.layers)} layers has no layers {start} to {end}")
@@ -171,7 +171,8 @@ class Stack(Part):
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> StackCache:
         """An empty cache for `batch` rows of at most `max_len` tokens."""
-        return StackCache([layer.new_cache(batch, max_len, dtype, device) for layer in self.layers], max_len)
+        layers = [cast(Block, layer).new_cache(batch, max_len, dtype, device) for layer in self.layers]
+        return StackCache(layers, max_len)
 
     @property
     def causal(self) -> bool:
@@ -188,7 +189,7 @@ def pattern(
     eps: float | None = None,
     final_norm: bool | None = None,
 ) -> Stack:
-    """A stack from a pattern: `layers=[{"mixer": Attention(64, 4), "channel": FFN(64, 256), "position": Rope(), "times": 6}]`.
+    """A stack from a pattern: `[{"mixer": Attention(64, 4), "channel": FFN(64, 256), "position": Rope(), "times": 6}]`.
 
     Each entry gives a mixer and a channel mixer (parts, or None), a position for a mixer that has none, and `times`;
     repeats are fresh parts of the same spec, never shared ones.
@@ -228,7 +229,7 @@ _ENTRY = ("mixer", "channel", "position", "times")
 
 
 def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
-    """A wiring by the name that presets use: pre, post, parallel, sandwich, single. `norm` makes norms for those that own some.
+    """A wiring by the name that presets use: pre, post, parallel, sandwich, single. `norm` makes the norms it owns.
 
     Raises:
         UserError: unknown name.

@@ -7,6 +7,7 @@ visited is seen by the blocks behind it. Padding is never counted.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -192,6 +193,8 @@ class Walk:
 
     @torch.no_grad()
     def _observe(self, block: Block, wanted: Mapping[nn.Module, Statistic]) -> None:
+        if not wanted:
+            return
         seen: dict[nn.Module, Tensor] = {}
 
         def look(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -203,10 +206,8 @@ class Walk:
         try:
             for states, (args, kwargs), real in zip(self._states, self._rest, self._real, strict=True):
                 seen.clear()
-                try:
+                with contextlib.suppress(_Enough):
                     block(states, *args, **kwargs)
-                except _Enough:
-                    pass
                 for module, statistic in wanted.items():
                     statistic.add(seen[module][real.to(seen[module].device)])
         finally:

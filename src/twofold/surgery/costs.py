@@ -63,7 +63,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
-            raise UserError(f"keep is the share of the blocks' operations that stays: above 0, at most 1, not {self.keep}")
+            raise UserError(f"keep is the share of operations that stays: above 0, at most 1, not {self.keep}")
         least = sum(min(u.least, u.count) * c for u, c in zip(self.units, self.costs, strict=True))
         smallest = (self.fixed + least) / self.total
         if self.keep < smallest:

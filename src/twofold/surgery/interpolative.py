@@ -72,9 +72,7 @@ class Pivoted:
         transfer[:, columns[:count]] = np.eye(count)
         transfer[:, columns[count:]] = tail
         rows = np.argsort(columns[:count])
-        return Interpolation(
-            columns[:count][rows], transfer[rows], float(np.linalg.norm(self.r[count:, count:]))
-        )
+        return Interpolation(columns[:count][rows], transfer[rows], float(np.linalg.norm(self.r[count:, count:])))
 
 
 def _solve(r: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -146,7 +144,5 @@ def _square(z: np.ndarray) -> np.ndarray:
     z = np.asarray(z, dtype=np.float64)
     n, m = z.shape
     if n < m:
-        raise UserError(
-            f"{n} rows cannot say which of {m} columns depend on one another: at least {m} are needed"
-        )
+        raise UserError(f"{n} rows cannot say which of {m} columns depend on one another: at least {m} are needed")
     return z.copy() if n == m else linalg.qr(z, mode="r", check_finite=False)[0][:m]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class Units(ABC):
     Attributes:
         kind: what a unit is called.
         least: how many always stay.
+        linears: names of the linear layers that are cut, the reader last.
 
     Raises:
         UserError: a layer that would be cut is no plain matrix (packed, quantised, an adapter): names it.
@@ -54,10 +55,11 @@ class Units(ABC):
 
     kind: ClassVar[str]
     least: ClassVar[int]
+    linears: ClassVar[tuple[str, ...]]
 
     def __init__(self, name: str, block: Block) -> None:
         self.name, self.block = name, block
-        for linear, layer in self._layers():
+        for linear, layer in self.layers().items():
             if not isinstance(layer, Dense) or not layer.weight.is_floating_point():
                 what = type(layer).__name__ if not isinstance(layer, Dense) else str(layer.weight.dtype)
                 raise UserError(
@@ -80,9 +82,9 @@ class Units(ABC):
         """Columns of the reader's input that belong to one unit."""
 
     @property
-    @abstractmethod
     def reader(self) -> Dense:
         """The linear layer that reads the units' activations, weight `[out, count * width]`."""
+        return self.layers()[self.linears[-1]]
 
     @abstractmethod
     def keep(self, kept: np.ndarray, weight: np.ndarray | None = None) -> None:
@@ -96,9 +98,10 @@ class Units(ABC):
             UserError: the part holds something per unit that cannot be cut.
         """
 
-    @abstractmethod
-    def _layers(self) -> list[tuple[str, nn.Module]]:
-        """Name and module of each linear layer that is cut."""
+    def layers(self) -> dict[str, Dense]:
+        """The linear layers that are cut, by name; the reader last."""
+        children = dict(self.part.named_children())
+        return {name: cast(Dense, children[name]) for name in self.linears if name in children}
 
     def columns(self, kept: np.ndarray) -> np.ndarray:
         """The reader's input columns of some units, `[k * width]`."""
@@ -116,6 +119,7 @@ class Neurons(Units):
 
     kind = "neuron"
     least = 8
+    linears = ("up", "gate", "down")
 
     @property
     def part(self) -> FFN:
@@ -132,14 +136,9 @@ class Neurons(Units):
         return 1
 
     @property
-    def reader(self) -> Dense:
-        return self.part.down  # type: ignore[return-value]
-
-    @property
     def incoming(self) -> Tensor:
         """What each neuron reads: its rows of `up` and, where there is one, of `gate`, `[count, dim (* 2)]`."""
-        rows = [layer.weight.detach() for name, layer in self._layers() if name != "down"]
-        return torch.cat(rows, dim=1)  # type: ignore[arg-type]
+        return torch.cat([layer.weight.detach() for name, layer in self.layers().items() if name != "down"], dim=1)
 
     @property
     def outgoing(self) -> Tensor:
@@ -148,14 +147,10 @@ class Neurons(Units):
 
     def keep(self, kept: np.ndarray, weight: np.ndarray | None = None) -> None:
         tensors = {"down.weight": self._read(kept, weight)}
-        for name, layer in self._layers():
+        for name, layer in self.layers().items():
             if name != "down":
                 tensors |= _rows(name, layer, kept)
         self.block.channel = smaller(self.part, tensors, hidden=len(kept))
-
-    def _layers(self) -> list[tuple[str, nn.Module]]:
-        children = dict(self.part.named_children())
-        return [(name, children[name]) for name in ("up", "gate", "down") if name in children]
 
 
 class Heads(Units):
@@ -163,6 +158,7 @@ class Heads(Units):
 
     kind = "head"
     least = 1
+    linears = ("query", "key", "value", "out")
 
     @property
     def part(self) -> Attention:
@@ -183,14 +179,10 @@ class Heads(Units):
     def width(self) -> int:
         return self.queries * self.part.head_dim
 
-    @property
-    def reader(self) -> Dense:
-        return self.part.out  # type: ignore[return-value]
-
     def keep(self, kept: np.ndarray, weight: np.ndarray | None = None) -> None:
         size = self.part.head_dim
         tensors = {"out.weight": self._read(kept, weight)}
-        for name, layer in self._layers():
+        for name, layer in self.layers().items():
             if name != "out":
                 tensors |= _rows(name, layer, _columns(kept, self.width if name == "query" else size))
         changes: dict[str, object] = {"heads": len(kept) * self.queries, "kv_heads": len(kept), "head_dim": size}
@@ -202,10 +194,6 @@ class Heads(Units):
             changes["position"] = position.rebuilt(heads=len(heads))
             tensors["position.weight"] = position.weight.detach()[:, heads]
         self.block.mixer = smaller(self.part, tensors, **changes)
-
-    def _layers(self) -> list[tuple[str, nn.Module]]:
-        children = dict(self.part.named_children())
-        return [(name, children[name]) for name in ("query", "key", "value", "out")]
 
 
 def find(net: nn.Module, *, heads: bool = True, neurons: bool = True) -> list[Units]:

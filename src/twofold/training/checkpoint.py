@@ -56,6 +56,8 @@ class Checkpoints:
         """
         path = self.folder / _JSON
         again = f"delete {self.folder} to start again"
+        if not path.exists():
+            return None
         try:
             written = json.loads(path.read_bytes())
             if written["format"] > FORMAT:
@@ -67,12 +69,8 @@ class Checkpoints:
             tensors = load_file(self.folder / written["tensors"])
             self._serial = written["serial"]
             return Checkpoint(written["state"], tensors)
-        except FileNotFoundError as missing:
-            if not path.exists():
-                return None
-            raise UserError(f"the training checkpoint in {self.folder} lacks {missing.filename}; {again}") from None
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UserError(f"the training checkpoint in {self.folder} is damaged ({error}); {again}") from None
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(f"the training checkpoint in {self.folder} cannot be read ({error}); {again}") from None
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, then remove the one before it.
@@ -144,17 +142,17 @@ def network_state(net: nn.Module) -> dict[str, Tensor]:
     return trained | {name: buffer for name, buffer in net.named_buffers() if name in lasting}
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """An optimizer's state as a flat mapping: `exp_avg/<parameter>` and so on."""
     return {
-        f"{key}/{names[parameter]}": value
-        for parameter, entries in optimizer.state.items()
-        for key, value in entries.items()
+        f"{key}/{name}": value
+        for parameter, name in names.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], flat: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], flat: Mapping[str, Tensor]
 ) -> None:
     """Put what `optimizer_state` gave back into an optimizer over the same parameters."""
     kept: dict[str, dict[str, Tensor]] = {}

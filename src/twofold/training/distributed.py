@@ -1,7 +1,7 @@
 """Training in several processes, as `torchrun` starts them: data-parallel, gradients averaged.
 
-Every process builds the same network and asks for the same batches; each works on its share of a batch. The
-first one writes checkpoints and logs, in a folder that all can read.
+Every process holds the whole network, built in the same way, and asks for the same batches; each works on its
+share of a batch. The first one writes checkpoints and logs, in a folder that all can read.
 """
 
 from __future__ import annotations

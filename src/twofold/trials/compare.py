@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from twofold import progress
+from twofold import computing, progress
 from twofold.catalog import Arm, Seconds
 from twofold.catalog.claims import budget_dict
 from twofold.errors import UserError
@@ -37,6 +37,7 @@ def compare(
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     fresh: bool = False,
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """Trains or loads every arm under the same budget, measures quality and cost, and recommends one.
 
@@ -53,6 +54,7 @@ def compare(
         seed: of weights and batches.
         columns: the task's column names to the data's.
         fresh: throw away what `out` holds of an earlier comparison.
+        dtype: what networks compute in: float32, bfloat16, or auto, whichever is faster here.
 
     Returns:
         What the report shows: rows, recommendation, notes, data, budget, environment.
@@ -62,7 +64,16 @@ def compare(
     """
     if minutes <= 0:
         raise UserError(f"--minutes is {minutes}; give a number above 0")
-    return _Comparison(task, source, systems, minutes, Path(out), seed, columns, fresh).run()
+    with computing.on(dtype=_kept_dtype(Path(out), dtype)):
+        return _Comparison(task, source, systems, minutes, Path(out), seed, columns, fresh).run()
+
+
+def _kept_dtype(out: Path, choice: str) -> str:
+    """What an earlier run of this comparison computed in, where the choice was left to the machine."""
+    run = out / "run.json"
+    if choice != "auto" or not run.exists():
+        return choice
+    return str(json.loads(run.read_text(encoding="utf-8"))["key"].get("dtype", choice))
 
 
 class _Comparison:
@@ -122,6 +133,7 @@ class _Comparison:
             "arms": [arm.label for arm, _ in self.arms],
             "minutes": self.minutes,
             "seed": self.seed,
+            "dtype": computing.dtype(),
         }
         run = self.out / "run.json"
         if fresh and run.exists():
@@ -285,6 +297,7 @@ class _Comparison:
             "format": FORMAT,
             "task": self.task.name,
             "metric": self.task.metric,
+            "direction": self.task.direction,
             "data": self.task.describe(self.data),
             "rows": [asdict(m) for m in self.measured.values()],
             "recommendation": self._sentence(chosen, items),
@@ -312,7 +325,7 @@ class _Comparison:
         if plan["raced"]:
             notes.append(f"raced: the worse half was dropped at {', '.join(f'{r:.0%}' for r in planning.RUNGS[:-1])}")
         notes.append("choices were made on the validation part; quality is shown on the test part")
-        notes.append("quality intervals: bootstrap over test items, 95 %")
+        notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {computing.dtype()}")
         return notes
 
     def _sentence(self, chosen: Measured | None, items: Mapping[str, np.ndarray]) -> str:
@@ -322,7 +335,7 @@ class _Comparison:
         gains = []
         for other in self.task.baselines:
             if other in items and other != chosen.label:
-                gain = statistics.paired_bootstrap(items[chosen.label], items[other], seed=self.seed)
+                gain = statistics.paired_bootstrap(items[other], items[chosen.label], seed=self.seed)
                 gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {other}")
         beaten = "; ".join(gains) if gains else "no baseline was compared"
         first = f"{chosen.label} is recommended: best {self.task.metric} on validation ({chosen.validation:.3f})"

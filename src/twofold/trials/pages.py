@@ -43,8 +43,7 @@ def _overview(families: dict[str, list[dict[str, Any]]]) -> str:
     for family, cards in sorted(families.items()):
         for card in sorted(cards, key=lambda c: str(c["id"])):
             record = records.read(card["id"])
-            effect = record["effect"] if record else None
-            shown = f"{effect['mean']:+.3f} [{effect['low']:+.3f}, {effect['high']:+.3f}]" if effect else "–"
+            shown = reports.effect(record) if record is not None else "–"
             verdict = record["verdict"] if record else "not shown yet"
             lines.append(f"| [{card['id']}]({family}.md) | {family} | {card['claim']['says']} | {verdict} | {shown} |")
     return "\n".join(lines) + "\n"

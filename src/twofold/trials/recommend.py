@@ -28,8 +28,8 @@ def recommend(arms: Sequence[Measured], items: Mapping[str, np.ndarray], sign: f
     for arm in judged:
         if arm is best or arm.latency_ms is None or chosen.latency_ms is None:
             continue
-        loss = statistics.paired_bootstrap(items[best.label], items[arm.label])
-        as_good = sign * loss.mean <= 0 or loss.low <= 0 <= loss.high
+        gain = statistics.paired_bootstrap(items[best.label], items[arm.label])
+        as_good = sign * gain.mean >= 0 or gain.low <= 0 <= gain.high
         if as_good and arm.latency_ms["median"] * FASTER < chosen.latency_ms["median"]:
             chosen = arm
     for arm in arms:

@@ -10,6 +10,7 @@ from twofold.checkpoints.formats.shape import Difference, Spec, differences, exp
 from twofold.errors import UserError
 
 Config = dict[str, Any]
+_FILL = "export with fill=True (--fill): zeros where something was cut, the same outputs"
 
 
 class Refused(UserError):
@@ -78,6 +79,10 @@ class Format(ABC):
         """Names as checkpoints in the wild spell them → names as `theirs` gives them, and what is left out."""
 
     @abstractmethod
+    def stored(self, name: str, config: Mapping[str, Any]) -> str:
+        """A name that `theirs` gave, as the class in `config`'s `architectures` spells it."""
+
+    @abstractmethod
     def widths(self, network: Spec) -> tuple[int, int, int]:
         """Heads, key-value heads and neurons that would hold every layer of an (expanded) network."""
 
@@ -89,26 +94,38 @@ class Format(ABC):
         if inside in ("channel.hidden", "mixer.heads", "mixer.kv_heads"):
             return (
                 f"{what}, and its configuration can only say {fault.wanted} for every layer; cut all layers alike, "
-                "or export with fill=True (--fill): zeros where something was cut, the same outputs"
+                f"or {_FILL}"
             )
         if fault.leaf in ("mixer", "channel") and fault.found is None:
-            return f"{self.title} cannot leave out the {fault.leaf} of layer {fault.layer}; export with fill=True (--fill)"
+            return f"{self.title} cannot do without the {fault.leaf} of layer {fault.layer}; {_FILL}"
         if ".replaced" in fault.path:
             return f"{self.title} cannot hold layer {fault.layer}: {inside} was packed or adapted; export before that"
         return f"{self.title} cannot hold layer {fault.layer} of this network: {fault}"
 
 
-def number(config: Mapping[str, Any], key: str, default: int | None = None, least: int = 1) -> int:
+LAYERS = 1000
+"""No checkpoint has more; a damaged configuration may say so."""
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """The classes that a configuration names (UserError where that is no list)."""
+    value = config.get("architectures") or []
+    if not isinstance(value, list):
+        raise UserError(f"config.json: architectures is {str(value)[:40]!r}; it must be a list of names")
+    return [str(name) for name in value]
+
+
+def number(config: Mapping[str, Any], key: str, default: int | None = None, most: int = 2**31) -> int:
     """A whole number of a configuration.
 
     Raises:
-        UserError: missing, or not a whole number of at least `least`.
+        UserError: missing, or not a whole number from 1 to `most`.
     """
     value = config.get(key, default)
     if value is None:
         value = default
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise UserError(f"config.json: {key} is {str(value)[:40]!r}; it must be a whole number of at least {least}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise UserError(f"config.json: {key} is {str(value)[:40]!r}; it must be a whole number from 1 to {most}")
     return value
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twofold.checkpoints.formats.base import Config, Format, inverse, must_be, number, one_of, real
+from twofold.checkpoints.formats.base import (
+    LAYERS,
+    Config,
+    Format,
+    architectures,
+    inverse,
+    must_be,
+    number,
+    one_of,
+    real,
+)
 from twofold.checkpoints.formats.shape import Spec
 from twofold.errors import UserError
 
@@ -41,6 +51,7 @@ _LAYER = {
     "channel.down": "output.dense",
     "channel_norm": "output.LayerNorm",
 }
+_OTHER_HEADS = ("pooler", "classifier", "qa_outputs", "cls")
 _MASKED = ("BertForMaskedLM", "BertForPreTraining")
 
 
@@ -55,6 +66,7 @@ class Bert(Format):
         must_be(config, "position_embedding_type", "absolute", None)
         must_be(config, "is_decoder", False, None)
         must_be(config, "add_cross_attention", False, None)
+        must_be(config, "tie_word_embeddings", True, None)
         dim, heads = number(config, "hidden_size"), number(config, "num_attention_heads")
         if dim % heads:
             raise UserError(f"config.json: hidden_size {dim} does not divide into {heads} heads")
@@ -81,11 +93,11 @@ class Bert(Format):
             "part": "SequenceModel",
             "embedding": {
                 **{"part": "TokenEmbedding", "vocab": vocab, "dim": dim, "position": positions, "norm": norm},
-                **{"types": number(config, "type_vocab_size", 2, least=0), "scale": 1.0},
+                **{"types": number(config, "type_vocab_size", 2), "scale": 1.0},
             },
             "stack": {
                 "part": "Stack",
-                "layers": [block] * number(config, "num_hidden_layers"),
+                "layers": [block] * number(config, "num_hidden_layers", most=LAYERS),
                 "final_norm": None,
             },
             "head": head if _is_masked(config) else None,
@@ -105,7 +117,7 @@ class Bert(Format):
             "intermediate_size": channel["hidden"],
             "hidden_act": inverse(_ACTIVATIONS, channel["activation"]),
             "max_position_embeddings": embedding["position"]["max_len"],
-            "type_vocab_size": embedding["types"],
+            "type_vocab_size": max(1, embedding["types"]),
             "layer_norm_eps": embedding["norm"]["eps"],
             "position_embedding_type": "absolute",
             "tie_word_embeddings": True,
@@ -113,9 +125,6 @@ class Bert(Format):
 
     def theirs(self, name: str) -> str:
         place, _, kind = name.rpartition(".")
-        # A masked model keeps the encoder under a prefix of its own.
-        if place == "embedding.position":
-            return "embeddings.position_embeddings.weight"
         pieces = place.split(".", 3)
         if pieces[:2] == ["stack", "layers"]:
             return f"encoder.layer.{pieces[2]}.{_LAYER[pieces[3]]}.{kind}"
@@ -131,16 +140,13 @@ class Bert(Format):
             part = plain.partition(".")[0]
             if plain.endswith(("position_ids", "token_type_ids")) or plain.startswith("cls.predictions.decoder."):
                 continue
-            if part in ("embeddings", "encoder") or (plain.startswith("cls.predictions.") and _is_masked(config)):
-                kept[name] = plain
-            elif part in ("pooler", "classifier", "qa_outputs", "cls", "dropout"):
+            if part in _OTHER_HEADS and not (_is_masked(config) and plain.startswith("cls.predictions.")):
                 left.append(part)
             else:
                 kept[name] = plain
         return kept, sorted(set(left))
 
     def stored(self, name: str, config: Mapping[str, Any]) -> str:
-        """`theirs` as the class named in `config` has it."""
         return name if name.startswith("cls.") or not _is_masked(config) else f"bert.{name}"
 
     def widths(self, network: Spec) -> tuple[int, int, int]:
@@ -152,7 +158,7 @@ class Bert(Format):
 
 
 def _is_masked(config: Mapping[str, Any]) -> bool:
-    return any(name in _MASKED for name in config.get("architectures") or [])
+    return any(name in _MASKED for name in architectures(config))
 
 
 bert = Bert()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twofold.checkpoints.formats.base import Config, Format, must_be, number, real
+from twofold.checkpoints.formats.base import LAYERS, Config, Format, architectures, must_be, number, real
 from twofold.checkpoints.formats.shape import Spec
 from twofold.errors import UserError
 
@@ -68,7 +68,7 @@ class Llama(Format):
             "wiring": {"part": "PreNorm"},
         }
         first = {**block, "mixer": {**block["mixer"], "position": rope}}  # type: ignore[dict-item]
-        layers = [first, *[block] * (number(config, "num_hidden_layers") - 1)]
+        layers = [first, *[block] * (number(config, "num_hidden_layers", most=LAYERS) - 1)]
         tied = {"part": "TiedHead", "vocab": vocab, "bias": False}
         own = {"part": "LMHead", "dim": dim, "vocab": vocab, "bias": False}
         head = tied if config.get("tie_word_embeddings") is True else own
@@ -123,7 +123,6 @@ class Llama(Format):
         return kept, []
 
     def stored(self, name: str, config: Mapping[str, Any]) -> str:
-        """`theirs` as the class named in `config` has it."""
         return name.removeprefix("model.") if _is_headless(config) else name
 
     def widths(self, network: Spec) -> tuple[int, int, int]:
@@ -138,7 +137,7 @@ class Llama(Format):
 
 
 def _is_headless(config: Mapping[str, Any]) -> bool:
-    return list(config.get("architectures") or []) == ["LlamaModel"]
+    return architectures(config) == ["LlamaModel"]
 
 
 def _rope(config: Mapping[str, Any]) -> Spec:

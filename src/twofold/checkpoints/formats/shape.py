@@ -63,6 +63,8 @@ def expanded(spec: Mapping[str, Any]) -> Spec:
         if "same" in value:
             value = named[value["same"]]
         part = {key: expand(inner) for key, inner in value.items() if key != "as"}
+        if part.get("position", ...) is None:
+            part["position"] = {"part": "NoPosition"}
         return _attention(part) if part.get("part") == "Attention" else part
 
     collect(spec)
@@ -74,7 +76,6 @@ def _attention(part: Spec) -> Spec:
     part["kv_heads"] = part["kv_heads"] or part["heads"]
     part["head_dim"] = part["head_dim"] or part["dim"] // part["heads"]
     part["out_bias"] = part["bias"] if part["out_bias"] is None else part["out_bias"]
-    part["position"] = part["position"] or {"part": "NoPosition"}
     if part["scale"] == part["head_dim"] ** -0.5:
         part["scale"] = None
     return part

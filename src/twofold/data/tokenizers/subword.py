@@ -55,26 +55,36 @@ class SubwordTokenizer(Tokenizer):
         vocabulary = self._library.get_vocab(with_added_tokens=True)
         if not vocabulary:
             raise UserError(f"{name} has an empty vocabulary; give a trained one")
+        self.vocab_size = max(vocabulary.values()) + 1
         if tokens is None:
             tokens = {role: next(filter(vocabulary.__contains__, names), None) for role, names in _USUAL.items()}
+        self._give_roles(tokens, name)
+        self._before, self._after = _guarded(self._find_around, name)
+
+    def _give_roles(self, tokens: Mapping[str, str | None], name: str) -> None:
         for role, token in tokens.items():
             if role not in ROLES:
-                raise unknown("tokenizer role", role, ROLES)
-            if token is not None and token not in vocabulary:
+                raise unknown("tokenizer role", str(role), ROLES)
+            index = self.index(token) if isinstance(token, str) else None
+            if token is not None and index is None:
                 raise UserError(f"{name} has no token {token!r} for the role {role}; name one that it has, or none")
-            setattr(self, role, None if token is None else vocabulary[token])
-        self.vocab_size = max(vocabulary.values()) + 1
+            setattr(self, role, index)
         self._roles = frozenset(index for role in ROLES if (index := getattr(self, role)) is not None)
-        self._before, self._after = _guarded(self._find_around, name)
+
+    def index(self, token: str) -> int | None:
+        """The id of the token that the vocabulary spells so; None where there is none."""
+        return self._library.token_to_id(token)
 
     def token(self, index: int) -> str | None:
         """The token with the id `index` as the vocabulary spells it; None where there is none."""
         return self._library.id_to_token(index)
 
     def _find_around(self) -> tuple[list[int], list[int]]:
-        """What the template puts around a text, found by encoding a short one both ways."""
-        plain = self._library.encode("a b", add_special_tokens=False).ids
-        full = self._library.encode("a b", add_special_tokens=True).ids
+        """What the template puts before and after a text, found by encoding a short one with and without it."""
+        samples = ("a b", *self._library.get_vocab())  # a vocabulary may know no Latin letter
+        encoded = (self._library.encode(sample, add_special_tokens=False).ids for sample in samples)
+        sample, plain = next(pair for pair in zip(samples, encoded, strict=False) if pair[1])
+        full = self._library.encode(sample, add_special_tokens=True).ids
         for start in range(len(full) - len(plain) + 1):
             if full[start : start + len(plain)] == plain:
                 return full[:start], full[start + len(plain) :]
@@ -90,7 +100,7 @@ class SubwordTokenizer(Tokenizer):
         return [each.ids for each in encoded]
 
     def decode(self, ids: Iterable[int]) -> str:
-        kept = [index for index in map(int, ids) if index not in self._roles and index >= 0]
+        kept = [index for index in map(int, ids) if index not in self._roles and 0 <= index < self.vocab_size]
         return self._library.decode(kept, skip_special_tokens=True)
 
     def to_json(self) -> str:
@@ -121,13 +131,18 @@ def load_hf(path: Path) -> SubwordTokenizer:
         **_optional_json(folder / "special_tokens_map.json"),
         **_optional_json(folder / "tokenizer_config.json"),
     }
+    data: Mapping[str, Any] | str
     if path.is_dir() and not file.exists() and (folder / "vocab.txt").exists():
         lower = settings.get("do_lower_case", True) is not False
         data = _vocabulary(folder / "vocab.txt", lower)
     else:
         data = _read_json(file)
+    found = SubwordTokenizer(data, name=str(file))
     tokens = {role: _token_text(settings.get(f"{role}_token")) for role in ROLES}
-    return SubwordTokenizer(data, tokens if any(tokens.values()) else None, name=str(file))
+    if any(tokens.values()):  # a token that the settings name and the vocabulary lacks has no id to give
+        known = {role: token if token and found.index(token) is not None else None for role, token in tokens.items()}
+        found._give_roles(known, str(file))
+    return found
 
 
 def wordpiece_json(vocabulary: dict[str, int], *, lower: bool) -> str:

@@ -9,15 +9,18 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twofold.measure.reports import style
+from twofold.measure.reports.numbers import MISSING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.text import Text
 
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
@@ -88,23 +91,78 @@ class Sheet:
         written.set_in_layout(False)
         return written
 
-    def settle(self, left: float = 0, right: float = 0, top: float = 0, bottom: float = 0) -> None:
+    def stroke(self, xs: Sequence[float], ys: Sequence[float], **look: Any) -> None:
+        """A line through places in pixels from the lower left corner, also outside the axes."""
+        (drawn,) = self.axes.plot(xs, ys, **{"transform": None, "clip_on": False, "zorder": 1, **look})
+        drawn.set_in_layout(False)
+
+    def wrapped(self, name: str) -> str:
+        """A name on as many lines as it takes."""
+        clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+        return textwrap.fill(clean, 22 if self.narrow else 30) or MISSING
+
+    def frame(
+        self,
+        x: str,
+        y: str | None,
+        *,
+        log_x: bool = False,
+        log_y: bool = False,
+        right: float = 0,
+        bottom: float = 0,
+    ) -> None:
+        """Ticks, the names of the axes, and room for both; the vertical axis is named above it, to be read upright.
+
+        Args:
+            x: name of the horizontal axis.
+            y: name of the vertical axis; None leaves its ticks as they are.
+            log_x: logarithmic horizontal axis.
+            log_y: logarithmic vertical axis.
+            right: pixels to keep free at the right.
+            bottom: pixels to keep free below.
+        """
+        most = 5 if self.narrow else 7
+        self.axes.set_xlabel(x, color=style.SOFT, labelpad=6)
+        _ticks(self.axes.xaxis, log_x, most)
+        if y is not None:
+            _ticks(self.axes.yaxis, log_y, most)
+            self.write(4, self.size[1] - 12, y, color=style.SOFT)
+        self.settle(right=right, bottom=bottom, top=30 if y else 0)
+
+    def settle(self, right: float = 0, top: float = 0, bottom: float = 0) -> None:
         """Fixes the axes so that what is written at their edges fits; the numbers add pixels at a side."""
         figure = self.axes.figure
         width, height = self.size
         self.axes.set_position((0.1, 0.1, 0.8, 0.8))
         for _ in range(2):  # the number of ticks, so their width, depends on the size
-            figure.canvas.draw()
             box = self.axes.get_position()
             tight = self.axes.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
             assert tight is not None
             over_left = box.x0 * width - tight.x0
             over_bottom = box.y0 * height - tight.y0
             over_right, over_top = tight.x1 - box.x1 * width, tight.y1 - box.y1 * height
-            x0, y0 = over_left + 4 + left, over_bottom + 4 + bottom
+            x0, y0 = over_left + 4, over_bottom + 4 + bottom
             x1, y1 = width - max(6.0, over_right + 4, right), height - max(8.0, over_top + 4, top)
             self.axes.set_position((x0 / width, y0 / height, max(20, x1 - x0) / width, max(20, y1 - y0) / height))
-        figure.canvas.draw()
+
+
+def tick(value: float) -> str:
+    """`0.25`, `10`, `2,500`: as many digits as the value has, up to six."""
+    if value == 0:
+        return "0"
+    text = f"{value:,.6g}" if 1e-5 <= abs(value) < 1e7 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def _ticks(axis: Axis, log: bool, most: int) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if log:
+        axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=most + 4))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=most, steps=(1, 2, 2.5, 5, 10)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
 def draw(paint: Callable[[Sheet], None], title: str, wide_height: float, narrow_height: float) -> Drawing:
@@ -143,7 +201,8 @@ def _settings() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
+        parameters: Any = matplotlib.rcParams
+        parameters.update(_SETTINGS)
         yield
 
 
@@ -158,6 +217,6 @@ def _inline(svg: str, title: str, width: float, height: float) -> str:
     body = re.sub(r"(id=\"|href=\"#|url\(#)", rf"\g<1>{key}-", body)
     body = re.sub(r"\s*\n\s*", " ", body)
     label = html.escape(title, quote=True)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
+    head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
     head += f'aria-label="{label}" viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 1.35:g}px">'
     return head + style.named(body.strip())

@@ -57,7 +57,9 @@ h1{{font-size:1.45rem}}
 .wide{{display:none}}
 .narrow{{display:block}}
 .scroll{{overflow:visible}}
-table,tbody,tr,caption{{display:block}}
+tbody,tr,caption{{display:block}}
+table{{display:flex;flex-direction:column}}
+caption{{order:1}}
 thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
 tbody tr{{border:1px solid var(--rule);border-radius:8px;margin:0 0 .8rem;padding:.5rem .8rem}}
 tr.mark{{background:var(--mark)}}
@@ -172,7 +174,9 @@ def figure(drawing: Drawing | None, caption: object) -> Html:
     return element("figure", wide, narrow, element("figcaption", caption))
 
 
-def page(title: str, sections: Iterable[object], *, under: object = None, lead: object = None, foot: object = None) -> str:
+def page(
+    title: str, sections: Iterable[object], *, under: object = None, lead: object = None, foot: object = None
+) -> str:
     """A whole page.
 
     Args:

@@ -31,15 +31,18 @@ def significant(value: Number, digits: int = 3) -> str:
 
 
 def quality(value: Number) -> str:
-    """A figure of quality with three decimals: `0.312`."""
-    return f"{value:.3f}".replace("-", "−") if known(value) else MISSING
+    """A figure of quality: three decimals as in `0.312`, fewer above 100."""
+    if not known(value):
+        return MISSING
+    assert value is not None
+    return f"{value:.3f}".replace("-", "−") if abs(value) < 100 else significant(value, 4)
 
 
 def spread(interval: Mapping[str, float] | None) -> str:
     """Half the width of an interval: `± 0.014`."""
     if not interval or not known(interval.get("low")) or not known(interval.get("high")):
         return ""
-    return f"± {(interval['high'] - interval['low']) / 2:.3f}"
+    return f"± {quality((interval['high'] - interval['low']) / 2)}"
 
 
 def count(value: Number) -> str:
@@ -66,13 +69,13 @@ def seconds(value: Number) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return f"{whole // 60} min {whole % 60:02d} s".removesuffix(" 00 s")
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min".removesuffix(" 00 min")
 
 
 def milliseconds(value: Number) -> str:
-    """Milliseconds without their unit: `12.3`."""
-    return significant(value)
+    """Milliseconds without their unit: `0.31`, `1.24`, `12.3`."""
+    return significant(value, 2 if known(value) and abs(value or 0) < 1 else 3)
 
 
 def _scaled(value: Number, units: tuple[tuple[float, str], ...]) -> str:

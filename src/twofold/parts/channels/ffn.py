@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from twofold.errors import unknown
+from twofold.parts.arguments import at_least_one
 from twofold.parts.linear import linear as make_linear
 from twofold.parts.masks import Mask
-from twofold.parts.part import Part, at_least_one
+from twofold.parts.part import Part
 
 
 def _squared_relu(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Sequence mixers: how positions exchange information."""
 
-from twofold.parts.mixers.attention import Attention, CrossAttention
+from twofold.parts.mixers.attention import Attention
+from twofold.parts.mixers.cross_attention import CrossAttention
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 
 __all__ = ["AnyMask", "Attention", "CrossAttention", "Mixer"]

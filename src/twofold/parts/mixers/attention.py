@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts.caches import Cache, KeyValueCache, MemoryCache
+from twofold.parts.arguments import at_least_one
+from twofold.parts.caches import Cache, KeyValueCache
 from twofold.parts.linear import linear as make_linear
-from twofold.parts.masks import Mask, Places
+from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.part import at_least_one
-from twofold.parts.positions import NoPosition, Position
+from twofold.parts.positions import Alibi, Learned, NoPosition, NtkStretch, Position, Rope, Sinusoid, T5Bias
+from twofold.parts.rules import Places
 
-_CAUSAL = {None: "both", True: "yes", False: "no"}
+_CAUSAL: dict[bool | None, Literal["yes", "no", "both"]] = {None: "both", True: "yes", False: "no"}
 
 
 class Attention(Mixer):
@@ -40,6 +44,22 @@ class Attention(Mixer):
     """
 
     has_qk = True
+    has_matrix = True
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {
+            "plain": cls(dim, 4),
+            "biased": cls(dim, 2, head_dim=6, bias=True, scale=0.3),
+            "learned": cls(dim, 2, position=Learned(64, dim)),
+            "sinusoid": cls(dim, 2, position=Sinusoid()),
+            "alibi": cls(dim, 4, position=Alibi(4)),
+            "t5": cls(dim, 4, position=T5Bias(4, 8, 20, two_way=True)),
+            "causal-rope": cls(dim, 4, kv_heads=2, position=Rope(), causal=True),
+            "causal-interleaved": cls(dim, 4, kv_heads=1, position=Rope(interleaved=True, fraction=0.5), causal=True),
+            "causal-alibi": cls(dim, 3, head_dim=4, position=Alibi(3), causal=True),
+            "two-way": cls(dim, 4, position=Rope(stretch=NtkStretch(4.0)), causal=False),
+        }
 
     def __init__(
         self,
@@ -60,14 +80,16 @@ class Attention(Mixer):
         if head_dim is None and dim % heads:
             raise UserError(
                 f"{name}: dim {dim} does not divide into {heads} heads; "
-                f"use dim={dim // heads * heads or heads} or give head_dim (say head_dim={max(dim // heads, 1)})"
+                f"use dim={dim // heads * heads or heads} or give head_dim={max(dim // heads, 1)}"
             )
         self.dim, self.heads = dim, heads
         self.kv_heads = heads if kv_heads is None else kv_heads
         self.head_dim = dim // heads if head_dim is None else head_dim
         if heads % self.kv_heads:
-            fitting = [g for g in range(1, heads + 1) if heads % g == 0]
-            raise UserError(f"{name}: {heads} heads cannot share {self.kv_heads} kv_heads; use one of {fitting}")
+            raise UserError(
+                f"{name}: {heads} heads do not divide into {self.kv_heads} kv_heads; "
+                f"use kv_heads={math.gcd(heads, self.kv_heads)} or kv_heads={heads}"
+            )
         self.position = NoPosition() if position is None else position
         self.position.check(dim=dim, heads=heads, head_dim=self.head_dim)
         self.max_len = self.position.max_len
@@ -104,11 +126,11 @@ class Attention(Mixer):
         return mask
 
     def project(self, x: Tensor, mask: Mask, cache: Cache | None) -> tuple[Tensor, Tensor, Tensor, Places, Places]:
-        """Queries `[B, H, T, d]`, keys and values `[B, G, S, d]` with what the cache remembers, and where they stand."""
+        """Queries `[B, H, T, d]`, keys and values `[B, G, S, d]` (those of the cache first), and where they stand."""
         if cache is None:
-            queries = keys = mask.places(x.shape[1], x.device)
+            queries = keys = mask.places(x.shape[0], x.shape[1], x.device)
         else:
-            queries, keys = _kv(cache).place(x.shape[1], mask)
+            queries, keys = _kv(cache).place(x.shape[0], x.shape[1], mask)
         x = self.position.embed(x, queries.positions)
         q = self.split(self.query(x), self.heads)
         k, v = self.split(self.key(x), self.kv_heads), self.split(self.value(x), self.kv_heads)
@@ -167,10 +189,9 @@ class Attention(Mixer):
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Cache:
-        like = next(self.out.parameters())
-        return KeyValueCache(
-            batch, self.kv_heads, max_len, self.head_dim, dtype or like.dtype, like.device if device is None else device
-        )
+        like = self.like()
+        where = like.device if device is None else device
+        return KeyValueCache(batch, self.kv_heads, max_len, self.head_dim, dtype or like.dtype, where)
 
     def flops(self, time: int) -> int:
         inner = self.heads * self.head_dim
@@ -184,71 +205,11 @@ class Attention(Mixer):
         q, k, _, queries, keys = self.project(x, mask, None)
         return self.probabilities(q, k, mask, queries, keys)
 
-
-class CrossAttention(Attention):
-    """Attention from the states to `mask.memory` `[B, S, D']`; every query sees all real memory.
-
-    A block of an encoder–decoder is two: `Block(Attention)` without a channel mixer, then `Block(CrossAttention, FFN)`.
-    The cache keeps the memory's keys and values from the first call on.
-
-    Args:
-        memory_dim: width D' of the memory (default dim).
-
-    Raises:
-        UserError: on use, without a memory.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        kv_heads: int | None = None,
-        head_dim: int | None = None,
-        memory_dim: int | None = None,
-        bias: bool = False,
-        out_bias: bool | None = None,
-        scale: float | None = None,
-        linear: str = "dense",
-    ) -> None:
-        self._memory_dim = dim if memory_dim is None else memory_dim
-        super().__init__(dim, heads, kv_heads, head_dim, None, bias, out_bias, None, scale, linear)
-
-    @property
-    def memory_dim(self) -> int:
-        return self._memory_dim
-
-    def rule(self, mask: AnyMask) -> Mask:
-        return Mask.of(mask)
-
-    def project(self, x: Tensor, mask: Mask, cache: Cache | None) -> tuple[Tensor, Tensor, Tensor, Places, Places]:
-        if cache is not None and not isinstance(cache, MemoryCache):
-            raise UserError("CrossAttention needs the cache that its new_cache makes")
-        q = self.split(self.query(x), self.heads)
-        slots = torch.arange(x.shape[1], device=x.device)
-        queries = Places(slots, slots[None])
-        if cache is not None and cache.keys is not None and cache.values is not None:
-            k, v, real = cache.keys, cache.values, cache.pad
-        else:
-            if mask.memory is None:
-                raise UserError("CrossAttention has nothing to look at; give mask & Mask.remember(memory)")
-            k = self.split(self.key(mask.memory), self.kv_heads)
-            v, real = self.split(self.value(mask.memory), self.kv_heads), mask.memory_pad
-        if cache is not None:
-            cache.keys, cache.values, cache.pad = k, v, real
-            cache.length += x.shape[1]
-        sources = torch.arange(k.shape[2], device=x.device)
-        return q, k, v, queries, Places(sources, sources[None], real)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
-        return super().attend(q, k, v, Mask(), queries, keys)
-
-    def logits(self, q: Tensor, k: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
-        return super().logits(q, k, Mask(), queries, keys)
-
-    def new_cache(
-        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Cache:
-        return MemoryCache()
+    def values(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None
+    ) -> Float[Tensor, "batch heads sources d"]:
+        _, _, v, _, _ = self.project(x, self.rule(mask), None)
+        return v.repeat_interleave(self.heads // self.kv_heads, dim=1)
 
 
 def _kv(cache: Cache) -> KeyValueCache:

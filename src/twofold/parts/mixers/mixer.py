@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -20,20 +21,35 @@ AnyMask = Mask | Tensor | None
 class Mixer(Part, abstract=True):
     """Moves information along the sequence.
 
-    A step is `forward` with a cache and one token; a whole sequence at once gives the same. What padded positions give is
-    finite and unspecified.
+    A step is `forward` with a cache and one token; a whole sequence at once gives the same. What comes out at
+    padded positions is finite and has no meaning.
 
     Attributes:
         dim: width of the states.
-        causal: whether positions never ("yes"), always ("no") or as the mask says ("both") depend on later ones only.
+        causal: "yes": never looks ahead; "no": always two-way; "both": as the mask says.
         max_len: longest sequence; None: no limit.
         has_qk: has queries and keys, so it can carry any position.
+        pads: sides on which padding changes nothing ("right" for mixers tied to absolute slots).
+        packs: keeps packed segments apart.
+        leaks: how far outputs may move, in float32, when later inputs do (a convolution by FFT is not bit-exact).
+        needs_memory: reads `mask.memory`.
+        has_matrix: offers `matrix`, and with it `values` and `merge`.
     """
 
     dim: int
     causal: Literal["yes", "no", "both"] = "both"
     max_len: int | None = None
     has_qk: bool = False
+    pads: Literal["both", "right"] = "both"
+    packs: bool = True
+    leaks: float = 0.0
+    needs_memory: bool = False
+    has_matrix: bool = False
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        """Small mixers of this kind by name, one for each way it is used: what the conformance suite runs over."""
+        raise NotImplementedError(f"mixer {cls.__name__} needs examples, so that the conformance suite can test it")
 
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
@@ -50,6 +66,11 @@ class Mixer(Part, abstract=True):
         """
         raise UserError(f"mixer {type(self).__name__} has no cache: it needs the whole sequence at once")
 
+    def like(self) -> Tensor:
+        """A tensor of the weights' dtype and device."""
+        floating = (t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
+        return next(floating, torch.empty(0))
+
     def flops(self, time: int) -> int:
         """Multiply–adds, times two, for one row of `time` tokens."""
         raise NotImplementedError
@@ -59,7 +80,19 @@ class Mixer(Part, abstract=True):
     ) -> Float[Tensor, "batch heads time time"]:
         """The mixing matrix: how much of each position's values every position takes.
 
+        `merge(matrix(x, mask) @ values(x, mask))` is `forward(x, mask)`.
+
         Raises:
             UserError: a mixer whose output is not linear in values.
         """
+        raise UserError(f"mixer {type(self).__name__} has no mixing matrix")
+
+    def values(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None
+    ) -> Float[Tensor, "batch heads sources d"]:
+        """What `matrix` mixes, `[B, H, S, d]`."""
+        raise UserError(f"mixer {type(self).__name__} has no mixing matrix")
+
+    def merge(self, heads: Float[Tensor, "batch heads time d"]) -> Float[Tensor, "batch time dim"]:
+        """From mixed values to the output."""
         raise UserError(f"mixer {type(self).__name__} has no mixing matrix")

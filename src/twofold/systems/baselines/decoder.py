@@ -6,6 +6,9 @@ https://arxiv.org/abs/2302.13971
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Self
+
 from pydantic import Field
 
 from twofold.catalog import baseline
@@ -29,9 +32,14 @@ class Decoder(LanguageSystem):
     heads: int = Field(4, ge=1, description="attention heads")
     kv_heads: int | None = Field(None, ge=1, description="heads of keys and values, shared by groups of query heads")
 
+    def small(self) -> Self:
+        return replace(super().small(), dim=16 * self.heads, layers=min(self.layers, 2))  # type: ignore[type-var]
+
     def network(self, vocab: int) -> SequenceModel:
         if self.dim % (2 * self.heads):
-            raise UserError(f"decoder: dim={self.dim} does not divide into {self.heads} heads of even width; change either")
+            raise UserError(
+                f"decoder: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
+            )
         return presets.decoder(
             vocab=vocab, dim=self.dim, layers=self.layers, heads=self.heads, kv_heads=self.kv_heads, max_len=self.length
         )

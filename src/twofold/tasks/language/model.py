@@ -47,6 +47,18 @@ class Score:
         return self.nats / math.log(2) / self.bytes
 
 
+def start_token(tokenizer: Tokenizer) -> int:
+    """The token before every text: the tokenizer's start token, else its end token (as in GPT-2).
+
+    Raises:
+        UserError: the tokenizer has neither.
+    """
+    for token in (tokenizer.bos, tokenizer.eos):
+        if token is not None:
+            return token
+    raise UserError("the tokenizer has no start token, so its model can neither score nor generate")
+
+
 class LanguageModel(Model):
     """A causal network over text. The task's setting `length` is the context it reads at most, in tokens."""
 
@@ -71,25 +83,12 @@ class LanguageModel(Model):
 
     @property
     def start(self) -> int:
-        """The token before every text: the tokenizer's start token, else its end token.
-
-        Raises:
-            UserError: the tokenizer has neither.
-        """
-        for token in (self.text.bos, self.text.eos, self.text.cls):
-            if token is not None:
-                return token
-        raise UserError(f"the tokenizer of {self.name} has no start token, so it cannot score or generate")
+        """The token before every text."""
+        return start_token(self.text)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without special tokens at its ends."""
-        first = {self.text.bos, self.text.cls} - {None}
-        last = {self.text.eos, self.text.sep} - {None}
-        out = []
-        for ids in self.text.encode(texts):
-            begin = 1 if ids and ids[0] in first else 0
-            out.append(ids[begin : -1 if len(ids) > begin and ids[-1] in last else None])
-        return out
+        """Token ids of each text, without special tokens around it."""
+        return self.text.encode(texts, specials=False)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], stride: int | None = None) -> Score:
@@ -169,9 +168,7 @@ class LanguageModel(Model):
     def imported(cls, found: Imported) -> LanguageModel:
         """A decoder from a checkpoint, with a context of at most 2,048 tokens (memory grows with it)."""
         length = min(found.net.max_len or 2048, 2048)
-        return cls(
-            found.net.eval(), found.tokenizer, {"length": length}, notes={"source": found.source, **found.notes}
-        )
+        return cls(found.net.eval(), found.tokenizer, {"length": length}, notes={"source": found.source, **found.notes})
 
 
 def utf8(text: str) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from pydantic.dataclasses import dataclass as options
 from torch import Tensor
 
 from twofold.data import batches
-from twofold.data.tokenizers import ByteTokenizer, train_bpe
+from twofold.data.tokenizers import ByteTokenizer, Tokenizer, train_bpe
 from twofold.errors import UserError
 from twofold.objectives import Loss, causal
 from twofold.parts import Mask, Part, SequenceModel
 from twofold.tasks.language.data import LanguageData
-from twofold.tasks.language.model import LanguageModel
+from twofold.tasks.language.model import LanguageModel, start_token
 from twofold.tasks.model import Model
 from twofold.tasks.system import TrainedSystem
 from twofold.training import Recipe
@@ -46,13 +46,12 @@ class Windows:
         UserError: the texts are too short for one window.
     """
 
-    def __init__(self, model: LanguageModel, texts: Sequence[str], length: int, batch: int, seed: int) -> None:
-        stream = np.concatenate([np.array([model.start, *ids], np.int32) for ids in model.tokens(texts)])
+    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], length: int, batch: int, seed: int) -> None:
+        start = start_token(tokenizer)
+        stream = np.concatenate([np.array([start, *ids], np.int32) for ids in tokenizer.encode(texts, specials=False)])
         count = len(stream) // length
         if count < 1:
-            raise UserError(
-                f"the training texts have {len(stream)} tokens, a window needs {length}; give more text"
-            )
+            raise UserError(f"the training texts have {len(stream)} tokens, a window needs {length}; give more text")
         self.windows = torch.from_numpy(stream[: count * length].reshape(count, length).astype(np.int64))
         self.order = batches.Order(count, min(batch, count), seed)
 
@@ -64,9 +63,7 @@ class Windows:
 class LanguageSystem(TrainedSystem):
     """What every language model is told: its tokens, how long windows are, and how it is trained."""
 
-    tokenizer: Literal["bytes", "bpe"] = Field(
-        "bytes", description="one token a byte, or pieces learned from the text"
-    )
+    tokenizer: Literal["bytes", "bpe"] = Field("bytes", description="one token a byte, or pieces learned from the text")
     vocab: int = Field(4096, ge=300, description="pieces, where they are learned")
     length: int = Field(256, ge=8, description="context in tokens")
     batch: int = Field(16, ge=1, description="windows in a batch")
@@ -83,10 +80,13 @@ class LanguageSystem(TrainedSystem):
 
     def batches(self, model: Model, data: LanguageData, seed: int) -> Callable[[int, float], TokenBatch]:
         assert isinstance(model, LanguageModel)
-        return Windows(model, data.part("train"), self.length, self.batch, seed)
+        return Windows(model.text, data.part("train"), self.length, self.batch, seed)
 
     def loss(self, net: Part, batch: TokenBatch) -> Loss:
         return causal(net(batch.ids, mask=Mask.causal()), batch.ids)
 
     def recipe(self) -> Recipe:
         return Recipe(lr=self.lr)
+
+    def small(self) -> Self:
+        return replace(self, length=min(self.length, 32), batch=min(self.batch, 4), vocab=min(self.vocab, 320))  # type: ignore[type-var]

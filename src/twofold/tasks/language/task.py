@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from twofold.data.reading import read
+from twofold.data import read
 from twofold.data.rows import Rows
 from twofold.tasks.language.data import PARTS, LanguageData
 from twofold.tasks.language.model import LanguageModel

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from twofold.data.rows import Rows
-from twofold.data.splits import split
+from twofold.data.splits import adopt, split
 from twofold.errors import UserError
 
 PARTS = ("train", "validation", "test")
@@ -136,12 +136,11 @@ def from_rows(rows: Rows) -> SearchData:
 
 
 def _parts(rows: Rows) -> list[str]:
-    """The rows' own split where they have one; else by group, or by document where there is no group."""
-    if rows.splits is not None:
-        return list(rows.splits)
-    if "group" not in rows.columns:
-        rows = replace(rows, columns={**rows.columns, "group": rows.columns["document"]})
-    return list(split(rows, SHARES).splits or ())
+    """The rows' own split, with what it lacks cut from its train rows; else by group, or by document."""
+    rows = adopt(rows)
+    if rows.splits is None or "train" in rows.splits:
+        rows = split(rows, SHARES)
+    return list(rows.splits or ())
 
 
 def _grades(rows: Rows) -> list[int]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from twofold import progress
+from twofold import computing, progress
 from twofold.data import batches
 from twofold.parts import TextEncoder
 
@@ -80,7 +80,7 @@ class StateStore:
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
         self.lengths = lengths
         self.states: Tensor | None = None
-        with torch.inference_mode(), progress.stage("frozen layers, once", total=len(sequences)) as stage:
+        with computing.inference(), progress.stage("frozen layers, once", total=len(sequences)) as stage:
             for group in batches.buckets(list(lengths)):
                 ids, real = batches.pad([list(sequences[i]) for i in group], pad)
                 states = net.lower(ids, real, layers)[real].to(torch.bfloat16)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 
 import torch
 
-from twofold import progress
+from twofold import computing, progress
 from twofold.checkpoints import Imported, folder
 from twofold.data import batches
 from twofold.errors import UserError
@@ -129,7 +129,6 @@ class EncoderModel(SearchModel):
         cut = limit * 32
         return self.tokenizer.encode([prefix + t[:cut] for t in texts], max_len=limit)
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str], side: Side = "document") -> Dense:
         """Vectors of texts, `[n, d]` in float32, in the order given.
 
@@ -143,7 +142,8 @@ class EncoderModel(SearchModel):
         with progress.stage(f"encode {len(texts):,} texts", total=len(texts)) as stage:
             for group in groups:
                 ids, real = batches.pad([sequences[i] for i in group], pad)
-                vectors = net(ids.to(self.device), real.to(self.device)).float().cpu()
+                with computing.inference():
+                    vectors = net(ids.to(self.device), real.to(self.device)).float().cpu()
                 if out is None:
                     out = torch.empty(len(texts), vectors.shape[1])
                 out[torch.as_tensor(group)] = vectors

@@ -11,6 +11,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.data.batches import Order
 from twofold.errors import UserError
 from twofold.parts import Part, SequenceModel, TextEncoder
@@ -90,7 +91,7 @@ class SearchSystem(TrainedSystem):
         return depth - self.tune_layers
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr)
+        return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], PairBatch]:
         return PairBatches(self, model, data, seed)

@@ -12,7 +12,7 @@ from twofold.data import Rows, read
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import PARTS, SearchData, from_rows
-from twofold.tasks.search.model import SearchModel
+from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.task import Evaluation, Task
 
 METRICS = ("ndcg@10", "mrr@10", "recall@100")
@@ -25,7 +25,7 @@ class SearchTask(Task):
     metric: ClassVar[str] = "ndcg@10"
     default_data: ClassVar[str] = "pycode"
     baselines: ClassVar[tuple[str, ...]] = ("bm25", "minilm")
-    model: ClassVar[type[Model]] = SearchModel
+    model: ClassVar[type[Model]] = EncoderModel
 
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> SearchData:
         rows = source if isinstance(source, Rows) else read(source, columns=columns)

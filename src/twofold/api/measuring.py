@@ -1,0 +1,151 @@
+"""Measuring: systems side by side, one model, a published claim. Each imports what it needs when it is called."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any, TypeAlias
+
+    from twofold.data.rows import Rows
+    from twofold.tasks import Evaluation, Model
+
+    Source: TypeAlias = str | Path | Rows
+
+
+def compare(
+    task: str,
+    data: Source | None = None,
+    *,
+    systems: Sequence[str] | None = None,
+    minutes: float = 5.0,
+    out: str | Path = "out",
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Every system that serves a task, on the same data under the same budget, measured side by side.
+
+    Choices are made on the validation part; the figures that are shown come from the test part. The folder `out`
+    gets `best/` (the recommended model, ready to use), `report.html`, `compare.json`, and a folder an arm under
+    `arms/`. Interrupted, the same call goes on from what is there.
+
+    Args:
+        task: such as `search`.
+        data: a name, a path, or `Rows`; by default the task's embedded data.
+        systems: arms as ids, `id(option=value)` or `./file.py:Class`; by default all that serve the task.
+        minutes: wall-clock minutes in all.
+        out: the folder to write.
+        seed: of weights and batches.
+        columns: the task's column names to the data's.
+        device: where to compute.
+        dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
+        fresh: throw away what `out` holds of an earlier comparison.
+
+    Returns:
+        What the report shows: `rows` (one an arm), `recommendation`, `best`, `notes`, `data`, `budget`,
+        `environment`.
+
+    Raises:
+        UserError: the data cannot be read, an arm does not serve the task, or `out` holds another comparison.
+    """
+    from twofold import computing
+    from twofold.trials.compare import compare as run
+
+    with computing.on(device):
+        return run(
+            task,
+            data,
+            systems=systems,
+            minutes=minutes,
+            out=out,
+            seed=seed,
+            columns=columns,
+            fresh=fresh,
+            dtype=dtype,
+        )
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: Source | None = None,
+    *,
+    part: str = "test",
+    columns: Mapping[str, str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    **setting: Any,
+) -> Evaluation:
+    """The figures of a model on one part of the data.
+
+    Args:
+        model: a model, or where it is.
+        data: as in `fit`; the split is the same, so the test part was not trained on.
+        part: `train`, `validation` or `test`.
+        columns: the task's column names to the data's.
+        device: where to compute.
+        dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
+        setting: what the task's evaluation offers beside this.
+
+    Raises:
+        UserError: no such model, part or data.
+    """
+    from twofold import computing, tasks
+    from twofold.api.making import opened
+    from twofold.data import PARTS
+    from twofold.errors import unknown
+
+    if part not in PARTS:
+        raise unknown("part", part, PARTS)
+    with computing.on(device, dtype), computing.autocast():
+        chosen = opened(model)
+        job = tasks.task(chosen.task)
+        return job.evaluate(chosen, job.read(job.default_data if data is None else data, columns), part, **setting)
+
+
+def reproduce(
+    system: str,
+    *,
+    seeds: int | None = None,
+    first_seed: int = 0,
+    retune: bool = False,
+    timings: bool = False,
+    side: bool = True,
+    dry_run: bool = False,
+    records: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measures the claim of a system again, baseline and method side by side, and records the outcome.
+
+    Finished runs are kept, so that an interrupted call goes on; the same seeds give the same figures.
+
+    Args:
+        system: its id.
+        seeds: how many paired repeats; by default as the claim says.
+        first_seed: of the first repeat.
+        retune: choose tuned options again.
+        timings: measure times too; the machine should do nothing else.
+        side: run the arms beside the primary comparison as well.
+        dry_run: measure without writing a record.
+        records: the folder that the record goes to.
+
+    Returns:
+        The record: `verdict`, `why`, `effect` with its interval, every repeat of every `arms`, `environment`, …
+
+    Raises:
+        UserError: no such system, it has no claim, or the checkout holds changes that are not committed.
+    """
+    from twofold.trials.reproduce import reproduce as run
+
+    return run(
+        system,
+        repeats=seeds,
+        first_seed=first_seed,
+        retune=retune,
+        timings=timings,
+        side=side,
+        dry_run=dry_run,
+        folder=records,
+    )

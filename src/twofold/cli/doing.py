@@ -1,0 +1,143 @@
+"""`fit`, `apply`, `study`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twofold import api
+from twofold.catalog import Steps
+from twofold.cli import files, output
+from twofold.cli.values import columns, settings
+from twofold.data import NAMES, Rows
+from twofold.errors import UserError
+from twofold.trials.arms import split_arms
+
+if TYPE_CHECKING:
+    from twofold.tasks import Model, Report
+
+
+def fit(arguments: Namespace) -> None:
+    """Trains and saves."""
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UserError(f"--steps is {arguments.steps}; give at least 1")
+    model = api.fit(
+        arguments.system,
+        arguments.data,
+        task=arguments.task,
+        minutes=arguments.minutes,
+        budget=Steps(arguments.steps) if arguments.steps is not None else None,
+        seed=arguments.seed,
+        out=arguments.out,
+        columns=columns(arguments.columns),
+        device=arguments.device,
+        dtype=arguments.dtype,
+        fresh=arguments.fresh,
+        **settings(arguments.set),
+    )
+    _made(model, arguments)
+    if not arguments.json:
+        data = f" {arguments.data}" if arguments.data else ""
+        print(f"How good is it? twofold evaluate {arguments.out}{data}")
+
+
+def apply(arguments: Namespace) -> None:
+    """Changes and saves; says what each step reported."""
+    model = api.apply(
+        arguments.systems,
+        arguments.model,
+        arguments.data,
+        seed=arguments.seed,
+        columns=columns(arguments.columns),
+        device=arguments.device,
+        out=arguments.out,
+        fresh=arguments.fresh,
+        **settings(arguments.set),
+    )
+    _made(model, arguments)
+    if not arguments.json:
+        for entry in model.history[-len(split_arms(arguments.systems)) :]:
+            print(output.style(entry["id"], "bold"))
+            _print_step(entry["report"])
+
+
+def study(arguments: Namespace) -> None:
+    """Reports; with `-o` also as a page."""
+    data: Any = arguments.data
+    if data is not None and not (data in NAMES or files.is_file(data) or Path(data).exists()):
+        data = Rows.of({"text": [data]}, name="text", source="the command line")
+    report = api.study(
+        arguments.system,
+        arguments.model,
+        data,
+        seed=arguments.seed,
+        columns=columns(arguments.columns),
+        device=arguments.device,
+        **settings(arguments.set),
+    )
+    if arguments.out is not None:
+        _write(report, arguments.system, Path(arguments.out))
+    if arguments.json:
+        output.as_json(asdict(report))
+    else:
+        _print(report)
+        if arguments.out is not None:
+            print(f"Written to {arguments.out}/report.html")
+
+
+def _made(model: Model, arguments: Namespace) -> None:
+    if arguments.json:
+        return output.as_json(
+            {"out": arguments.out, "task": model.task, "parameters": model.parameters, "history": model.history}
+        )
+    size = f", {model.parameters:,} parameters" if model.parameters else ""
+    print(f"{arguments.out}: a model for {model.task}, made by {model.name}{size}")
+
+
+def _print(report: Report) -> None:
+    from twofold.measure.reports import terminal
+
+    if report.text:
+        print(report.text)
+        print()
+    for table in report.tables:
+        print(terminal.text(terminal.table(table.columns, table.rows, title=table.title)))
+    output.table([(name.replace("_", " "), f"{value:.4g}") for name, value in report.figures.items()], indent="")
+
+
+def _write(report: Report, system: str, out: Path) -> None:
+    """`report.html` for a person and `report.json` for a program."""
+    from twofold.measure.reports import html, plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    sections = [html.section("Figures", html.facts({k: f"{v:.4g}" for k, v in report.figures.items()}))]
+    sections += [html.section(t.title, html.table(t.columns, t.rows)) for t in report.tables]
+    for plot in report.plots:
+        lines = [
+            plots.Line(name, [x for x, _ in points], [y for _, y in points])
+            for name, points in plot.lines.items()
+            if points
+        ]
+        sections.append(html.section(plot.title, html.figure(plots.lines(lines, plot.x, plot.y, markers=True), "")))
+    page = html.page(f"Study: {system}", sections, lead=report.text or None, foot="Made by Twofold.")
+    files.write_text(page, out / "report.html")
+    files.write_text(output.json_text(asdict(report)) + "\n", out / "report.json")
+
+
+def _print_step(report: dict[str, Any]) -> None:
+    """What a transform reported: figures, and a table for each list of entries such as layers."""
+    from twofold.measure.reports import terminal
+
+    tables = {
+        name: rows for name, rows in report.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
+    }
+    output.table([(name, _short(value)) for name, value in report.items() if name not in tables])
+    for rows in tables.values():
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        print(terminal.text(terminal.table(names, [[row.get(name) for name in names] for row in rows])), end="")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,199 @@
+"""`search`, `encode`, `score`, `generate`: a model's verbs, over one text or many."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from twofold import api, computing
+from twofold.cli import files, output
+from twofold.cli.values import columns
+from twofold.data import Rows, read
+from twofold.errors import UserError
+from twofold.measure.reports.terminal import plain
+
+VERBS = ("search", "encode", "score", "generate")
+_SNIPPET = 100  # characters of a result that a person sees
+_PAIRS = 256  # pairs scored at a time
+
+
+def search(arguments: Namespace) -> None:
+    """The best documents of each query."""
+    files.check_ending(arguments.out)
+    if arguments.k < 1:
+        raise UserError(f"-k is {arguments.k}; give at least 1")
+    with _using(arguments, "search") as model:
+        found = files.given(arguments.queries, ("query", "text"), columns(arguments.columns))
+        queries = files.texts(found, ("query", "text"))
+        if arguments.documents is not None:
+            model.index(*_documents(read(arguments.documents)))
+        hits = model.search(queries, arguments.k)
+    if arguments.out is not None:
+        rows = [
+            {"query": query, "rank": rank, "id": hit.id, "score": hit.score, "text": hit.text}
+            for query, best in zip(queries, hits, strict=True)
+            for rank, hit in enumerate(best, 1)
+        ]
+        _write(rows, arguments, "query", "hits")
+    elif arguments.json:
+        _as_json([{"query": q, "hits": [vars(h) for h in best]} for q, best in zip(queries, hits, strict=True)], found)
+    else:
+        for number, (query, best) in enumerate(zip(queries, hits, strict=True)):
+            if len(queries) > 1:
+                print("\n" * (number > 0) + output.style(plain(query), "bold"))
+            output.table([(f"{hit.score:.3f}", plain(hit.id), plain(hit.text)[:_SNIPPET]) for hit in best], indent="")
+
+
+def encode(arguments: Namespace) -> None:
+    """A vector for each text."""
+    files.check_ending(arguments.out, (".npy", *files.TABLES))
+    wanted = ("query", "text") if arguments.side == "query" else ("document", "text")
+    with _using(arguments, "encode") as model:
+        found = files.given(arguments.texts, wanted, columns(arguments.columns))
+        inputs = files.texts(found, wanted)
+        vectors = model.encode(inputs, side=arguments.side).values.numpy()
+    rows = [{"text": t, "vector": [round(float(x), 6) for x in v]} for t, v in zip(inputs, vectors, strict=True)]
+    if arguments.out is not None and arguments.out.lower().endswith(".npy"):
+        files.write_array(vectors, arguments.out)
+        _written(f"{len(vectors):,} vectors of {vectors.shape[1]} numbers", arguments)
+    elif arguments.out is not None:
+        _write(rows, arguments)
+    elif arguments.json:
+        _as_json(rows, found)
+    else:
+        many = f"{vectors.shape[1]} numbers:"
+        output.table([(many, _few(v), plain(text)) for text, v in zip(inputs, vectors, strict=True)], indent="")
+
+
+def score(arguments: Namespace) -> None:
+    """A search model: how well each query and document fit. A language model: what each text costs."""
+    files.check_ending(arguments.out)
+    with _using(arguments, "score") as model:
+        if model.task == "search":
+            found, rows = _score_pairs(model, arguments)
+        else:
+            found, rows = _score_texts(model, arguments)
+    if arguments.out is not None:
+        _write(rows, arguments)
+    elif arguments.json:
+        _as_json(rows, found)
+    else:
+        names = [name for name in rows[0] if name not in ("query", "document", "text")]
+        output.table(
+            [
+                (*(_figure(row[n]) for n in names), plain(" · ".join(str(v) for k, v in row.items() if k not in names)))
+                for row in rows
+            ],
+            (*(n.replace("_", " ") for n in names), "of"),
+            indent="",
+        )
+
+
+def generate(arguments: Namespace) -> None:
+    """How each text goes on."""
+    files.check_ending(arguments.out)
+    with _using(arguments, "generate") as model:
+        found = files.given(arguments.prompts, ("prompt", "text"), columns(arguments.columns))
+        prompts = files.texts(found, ("prompt", "text"))
+        made = model.generate(
+            prompts,
+            arguments.tokens,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            seed=arguments.seed,
+        )
+    rows = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, made, strict=True)]
+    if arguments.out is not None:
+        _write(rows, arguments)
+    elif arguments.json:
+        _as_json(rows, found)
+    else:
+        print("\n\n".join(output.style(output.shown(r["prompt"]), "bold") + output.shown(r["text"]) for r in rows))
+
+
+@contextmanager
+def _using(arguments: Namespace, verb: str) -> Iterator[Any]:
+    """The model that was named, loaded where it should compute; it must have the verb."""
+    with computing.on(arguments.device, arguments.dtype), computing.autocast():
+        model: Any = api.load(arguments.model)
+        able = hasattr(model, "encode") if verb == "score" and model.task == "search" else hasattr(model, verb)
+        if not able:
+            verbs = [v for v in VERBS if hasattr(model, v)]
+            others = f"use it with: twofold {' or '.join(verbs)}" if verbs else f"it is for the task {model.task!r}"
+            raise UserError(f"{arguments.model} ({model.name}) cannot {verb}; {others}")
+        yield model
+
+
+def _documents(rows: Rows) -> tuple[list[str], list[str] | None]:
+    """Texts to search among, and their names where they have some."""
+    texts = rows.columns.get("document") or rows.columns.get("text")
+    if texts is None:
+        rows.require("document")
+    names = rows.columns.get("id") or rows.columns.get("name")
+    return list(texts or ()), [str(name) for name in names] if names else None
+
+
+def _score_pairs(model: Any, arguments: Namespace) -> tuple[Rows | list[str], list[dict[str, Any]]]:
+    found = files.given(arguments.texts, ("query",), columns(arguments.columns))
+    if isinstance(found, Rows):
+        found.require("query", "document")
+        queries, documents = found.columns["query"], found.columns["document"]
+    elif len(found) == 2:
+        queries, documents = found[:1], found[1:]
+    else:
+        raise UserError("a search model scores a query and a document: give two texts, or a file with both columns")
+    scores: list[float] = []
+    for start in range(0, len(queries), _PAIRS):
+        some = slice(start, start + _PAIRS)
+        asked = model.encode(queries[some], side="query")
+        scores += asked.score(model.encode(documents[some], side="document")).diagonal().tolist()
+    rows = [{"score": s, "query": q, "document": d} for s, q, d in zip(scores, queries, documents, strict=True)]
+    return found, rows
+
+
+def _score_texts(model: Any, arguments: Namespace) -> tuple[Rows | list[str], list[dict[str, Any]]]:
+    found = files.given(arguments.texts, ("text", "document"), columns(arguments.columns))
+    texts = files.texts(found, ("text", "document"))
+    cost = model.score(texts)
+    rows = [
+        {"bits_per_byte": float(rate), "nats": float(nats), "bytes": int(size), "text": text}
+        for rate, nats, size, text in zip(cost.each, cost.nats, cost.bytes, texts, strict=True)
+    ]
+    return found, rows
+
+
+def _as_json(rows: Sequence[dict[str, Any]], found: Rows | list[str]) -> None:
+    """One answer for one text that was typed, else a list."""
+    output.as_json(rows[0] if not isinstance(found, Rows) and len(rows) == 1 else list(rows))
+
+
+def _write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = None, many: str = "") -> None:
+    """Writes rows; JSON formats hold those with the same `by` in one list, `many`."""
+    counted = len(rows)
+    if by is not None and arguments.out.lower().endswith((".json", ".jsonl")):
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            groups.setdefault(row[by], []).append({k: v for k, v in row.items() if k != by})
+        rows = [{by: key, many: group} for key, group in groups.items()]
+        counted = len(rows)
+    files.write_table(rows, arguments.out)
+    _written(f"{counted:,} rows", arguments)
+
+
+def _written(what: str, arguments: Namespace) -> None:
+    if arguments.json:
+        output.as_json({"out": arguments.out})
+    else:
+        print(f"{what} written to {arguments.out}")
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _few(vector: Any) -> str:
+    numbers = " ".join(f"{x:+.3f}" for x in vector[:4])
+    return f"{numbers} …" if len(vector) > 4 else numbers

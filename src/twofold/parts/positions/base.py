@@ -1,0 +1,87 @@
+"""Where a token is, told to a network: one part with six hooks, each doing nothing by default.
+
+Positions arrive as int `[1 or B, T]`, counted over real tokens. Whatever can be computed from them is computed when
+it is used, so nothing is stored with a model but what was learned.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.part import Part
+
+Positions = Int[Tensor, "rows time"]
+KeyPositions = Int[Tensor, "rows sources"]
+
+
+class Position(Part, abstract=True):
+    """How position enters a network.
+
+    Attributes:
+        max_len: positions must be below this; None: no limit.
+        needs_qk: uses queries and keys, so only attention can carry it.
+        absolute: adds something to the states themselves.
+        after_softmax: `after` does something, so probabilities must be materialised.
+    """
+
+    max_len: int | None = None
+    needs_qk: bool = False
+    absolute: bool = False
+    after_softmax: bool = False
+
+    def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
+        """Refuses sizes that this position cannot serve (UserError)."""
+
+    def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
+        """States with their positions added."""
+        return x
+
+    def rotate(self, q: Tensor, k: Tensor, positions_q: Positions, positions_k: KeyPositions) -> tuple[Tensor, Tensor]:
+        """Queries `[B, H, T, d]` and keys `[B, G, S, d]`, turned by position."""
+        return q, k
+
+    def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor | None:
+        """`[1 or B, H, T, S]`, added to the logits; None: nothing."""
+        return None
+
+    def scale(self, positions_q: Positions) -> Float[Tensor, "rows time"] | None:
+        """Factor on each query's logits; None: one."""
+        return None
+
+    def after(self, p: Tensor, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
+        """Attention probabilities `[B, H, T, S]`, changed after the softmax."""
+        return p
+
+    def extend(self, length: int) -> None:
+        """Makes positions below `length` possible.
+
+        Raises:
+            UserError: where the positions that were learned do not reach that far.
+        """
+        if self.max_len is not None and length > self.max_len:
+            raise UserError(
+                f"position {type(self).__name__} knows {self.max_len} positions and {length} are asked; "
+                "give shorter inputs, or a position without a limit (sinusoid, rope, alibi)"
+            )
+
+
+class NoPosition(Position):
+    """None at all. A causal network still finds out where it is. Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466"""
+
+
+def without_queries(mixer: str, position: Position) -> None:
+    """For mixers without queries and keys: refuses a position that needs them."""
+    if position.needs_qk:
+        raise UserError(
+            f"position {type(position).__name__} needs queries and keys; mixer {mixer} has none: "
+            "use position none, learned or sinusoid"
+        )
+
+
+def frequencies(dim: int, base: float, like: Tensor) -> Tensor:
+    """`base^(-2i/dim)` for i < dim/2, in float64 where `like` is, else float32."""
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return base ** -(torch.arange(0, dim, 2, device=like.device, dtype=dtype) / dim)
