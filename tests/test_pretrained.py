@@ -16,7 +16,7 @@ from torch import Tensor
 
 from twofold.checkpoints import Imported, export_hf, open_checkpoint, pulled
 from twofold.data import batches
-from twofold.parts import FFN, Mean, TextEncoder
+from twofold.parts import Mean, TextEncoder
 
 pytestmark = pytest.mark.pretrained
 
@@ -111,7 +111,7 @@ def test_minilm_cut_unevenly_and_filled(tmp_path: Path) -> None:
     found = open_checkpoint(folder_of("minilm"))
     for number, block in enumerate(found.net.stack.layers):
         old, hidden = block.channel, 1536 - 100 * number
-        block.channel = FFN(384, hidden, old.act.__name__)
+        block.channel = old.rebuilt(hidden=hidden)
         with torch.no_grad():
             block.channel.up.weight.copy_(old.up.weight[:hidden])
             block.channel.up.bias.copy_(old.up.bias[:hidden])

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from twofold.data.tokenizers import train_bpe, train_wordpiece
+from twofold.errors import UserError
 
 TEXTS = ["read a csv file", "the quick brown fox jumps over the lazy dog", "def f(x): return x + 1", "naïve café 12"]
 Made = tuple[Path, Any]
@@ -72,6 +73,18 @@ def ids(vocab: int, rows: int = 3, length: int = 9) -> tuple[torch.Tensor, torch
     generator = torch.Generator().manual_seed(3)
     real = torch.arange(length)[None] < torch.tensor([[length], [length - 4], [1]])[:rows]
     return torch.randint(0, vocab, (rows, length), generator=generator), real
+
+
+def refused(work: Callable[[], Any]) -> bool:
+    """Whether `work` ends in a UserError of one line; any other exception passes through."""
+    try:
+        work()
+    except UserError as error:
+        told = str(error)
+    else:
+        return False
+    assert "\n" not in told
+    return True
 
 
 def close(ours: torch.Tensor, reference: torch.Tensor) -> bool:

@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from tests.checkpoints.conftest import TEXTS, Made, close, ids
 from torch import nn
 
-from tests.checkpoints.conftest import TEXTS, Made, close, ids
 from twofold import parts
 from twofold.checkpoints import export_hf, open_checkpoint
 from twofold.data import batches
@@ -71,7 +71,9 @@ def test_bert_comes_back_bit_exact(make_bert: Make, tmp_path: Path, kind: str) -
     assert open_checkpoint(out).net.spec() == found.net.spec()
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True}, {"attention_bias": True, "head_dim": 8}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_word_embeddings": True}, {"attention_bias": True, "head_dim": 8}], ids=str
+)
 def test_llama_comes_back_bit_exact(make_llama: Make, tmp_path: Path, changes: dict[str, Any]) -> None:
     path, model = make_llama(**changes)
     found = open_checkpoint(path)
@@ -163,9 +165,9 @@ def test_what_sentence_transformers_has_not(tmp_path: Path) -> None:
 def cut(net: SequenceModel, layer: int, hidden: int | None = None, heads: int | None = None) -> None:
     """A layer with fewer neurons or heads: really smaller maps, the first ones kept."""
     block = net.stack.layers[layer]
-    for part, rows, column, changes in (
-        (block.channel, ("up", "gate"), "down", {"hidden": hidden}),
-        (block.mixer, ("query", "key", "value"), "out", {"heads": heads}),
+    for part, rows, changes in (
+        (block.channel, ("up", "gate"), {"hidden": hidden}),
+        (block.mixer, ("query", "key", "value"), {"heads": heads}),
     ):
         (count,) = changes.values()
         if count is None:
@@ -258,9 +260,9 @@ def test_no_sequence_model(tmp_path: Path) -> None:
 def test_folders_that_are_taken(tmp_path: Path) -> None:
     out = export_hf(bert(), None, tmp_path / "out", card="# Mine\n")
     assert (out / "README.md").read_text() == "# Mine\n"
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="--fresh"):
         export_hf(bert(), None, out)
-    export_hf(bert(), None, out, overwrite=True)
+    export_hf(bert(), None, out, fresh=True)
     assert not (out / "README.md").exists()
 
 

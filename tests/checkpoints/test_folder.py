@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import random
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
+from tests.checkpoints.models import network, write
 from torch import Tensor, nn
 
 from twofold import parts
 from twofold.checkpoints import folder
-from twofold.checkpoints import tensors as weights
-from twofold.checkpoints.replace import STALE_SECONDS
 from twofold.errors import UserError
 from twofold.parts import FFN, Attention, Part, SequenceModel, Stack, TextEncoder
-
-
-def network(seed: int = 0, hidden: int = 12) -> SequenceModel:
-    torch.manual_seed(seed)
-    return parts.bert(vocab=40, dim=8, layers=2, heads=2, hidden=hidden, max_len=16, head="mlm").eval()
-
-
-def write(path: Path, net: Part | None, **changes: Any) -> Path:
-    told: dict[str, Any] = {
-        "network": net.spec() if net is not None else None,
-        "tensors": net.state_dict() if net is not None else {},
-        "task": {"name": "search", "query_tokens": 64},
-        "tokenizer": {"kind": "bytes"},
-        "history": [{"id": "gtr", "options": {"temperature": 0.05}, "report": {}}],
-        "card": "# A model\n",
-        "notes": {"source": "made here", "licence": "Apache-2.0"},
-    }
-    return folder.write(path, **{**told, **changes})
 
 
 def spoil(path: Path, **changes: Any) -> None:
@@ -180,104 +157,6 @@ def test_places_that_are_taken(tmp_path: Path) -> None:
         write(tmp_path / "file", network())
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        SafetensorError("I/O error: No space left on device (os error 28)"),
-    ],
-    ids=["python", "native"],
-)
-def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    path = write(tmp_path / "model", network(0))
-
-    def full(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(weights, "save_file", full)
-    with pytest.raises(UserError, match=r"disk is full.*untouched"):
-        write(path, network(1))
-    monkeypatch.undo()
-    assert_is(path, network(0))
-    assert os.listdir(tmp_path) == ["model"]
-
-
-def test_control_c_leaves_the_old_model(tmp_path: Path) -> None:
-    path = write(tmp_path / "model", network(0))
-
-    def interrupted(_: Path) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write(path, network(1), files=interrupted)
-    assert_is(path, network(0))
-    assert os.listdir(tmp_path) == ["model"]
-
-
-def assert_is(path: Path, *candidates: SequenceModel) -> int:
-    """The folder holds one of the candidates, whole; which."""
-    net = folder.load_network(folder.read(path))
-    table = net.state_dict()["embedding.tokens.weight"]
-    found = [i for i, each in enumerate(candidates) if torch.equal(table, each.embedding.table)]
-    assert found
-    same = zip(net.state_dict().values(), candidates[found[0]].state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in same)
-    return found[0]
-
-
-def dies_at(step: int, work: Callable[[], Any]) -> bool:
-    """Runs `work` in a process that dies, as by SIGKILL, at its n-th change of the file system; False: it got through."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def watch(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal left
-            writes = event == "open" and isinstance(arguments[1], str) and arguments[1] not in ("r", "rb")
-            if writes or event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link"):
-                left -= 1
-                if left < 0:
-                    os._exit(9)
-
-        sys.addaudithook(watch)
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 9
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_step_one_whole_model_is_there(tmp_path: Path) -> None:
-    nets = network(0), network(1)
-    path = write(tmp_path / "model", nets[0])
-    (path / "notes.txt").write_text("mine")
-    found, step = [], 0
-    while dies_at(step, lambda: write(path, nets[1])):
-        found.append(assert_is(path, *nets))
-        assert (folder.read(path).path / "notes.txt").read_text() == "mine"
-        write(path, nets[0])  # goes on from whatever the dead one left
-        assert_is(path, nets[0])
-        step += 1
-    assert assert_is(path, nets[1]) == 0
-    assert step > 10
-    assert set(found) == {0, 1}
-
-
-def test_leftovers_of_killed_runs_are_cleared_when_they_are_old(tmp_path: Path) -> None:
-    old, fresh = tmp_path / ".model.partial-aa", tmp_path / ".model.partial-bb"
-    for place in (old, fresh):
-        place.mkdir()
-        (place / "tensors.safetensors").write_bytes(b"half")
-    os.utime(old, (0, os.stat(fresh).st_mtime - STALE_SECONDS - 1))
-    write(tmp_path / "model", None)
-    assert not old.exists()
-    assert fresh.exists()
-
-
 def test_newer_and_older_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "model", None)
     spoil(path, format=folder.FORMAT + 1)
@@ -359,27 +238,3 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"pickled.*safetensors"):
             folder.load_network(folder.read(path))
     assert not (tmp_path / "exploded").exists()
-
-
-def test_random_damage_is_always_an_error_that_says_so(tmp_path: Path) -> None:
-    path = write(tmp_path / "model", network())
-    random.seed(0)
-    for name in ("tensors.safetensors", "model.json", "tokenizer.json"):
-        whole = (path / name).read_bytes()
-        offsets = {0, 1, 7, 8, 9, len(whole) - 1, *random.sample(range(len(whole)), min(60, len(whole)))}
-        cut = [whole[:offset] for offset in sorted(offsets)]
-        noise = [random.randbytes(n) for n in (1, 8, 64, 4096)]
-        flipped = []
-        for offset in random.sample(range(len(whole))[:4000], min(120, len(whole))):
-            flipped.append(whole[:offset] + bytes([whole[offset] ^ (1 << random.randrange(8))]) + whole[offset + 1 :])
-        for damaged in [*cut, *noise, *flipped]:
-            (path / name).write_bytes(damaged)
-            try:
-                saved = folder.read(path)
-                folder.load_network(saved)
-            except UserError as error:
-                assert "\n" not in str(error)
-            else:
-                assert damaged in flipped or damaged.rstrip() == whole.rstrip(), "a cut or random file was accepted"
-        (path / name).write_bytes(whole)
-    folder.load_network(folder.read(path))

@@ -13,8 +13,8 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType as Kind
+from tests.checkpoints.conftest import TEXTS, close, ids, refused
 
-from tests.checkpoints.conftest import TEXTS, close, ids
 from twofold.checkpoints import gguf, open_checkpoint
 from twofold.checkpoints.bpe import byte_level_bpe
 from twofold.errors import UserError
@@ -66,11 +66,15 @@ def make(file: Path, bpe: Any, *, tied: bool = True, **changes: Any) -> dict[str
         elif value is not None:
             writer.add_uint32(key, value)
     wide = DIM // HEADS * GROUPS
-    shapes = {"token_embd": (len(tokens), DIM), "output_norm": (DIM,)} | ({} if tied else {"output": (len(tokens), DIM)})
+    shapes = {"token_embd": (len(tokens), DIM), "output_norm": (DIM,)} | (
+        {} if tied else {"output": (len(tokens), DIM)}
+    )
     for layer in range(LAYERS):
         sizes = {"attn_q": (DIM, DIM), "attn_k": (wide, DIM), "attn_v": (wide, DIM), "attn_output": (DIM, DIM)}
         sizes |= {"ffn_gate": (HIDDEN, DIM), "ffn_up": (HIDDEN, DIM), "ffn_down": (DIM, HIDDEN)}
-        shapes |= {f"blk.{layer}.{name}": size for name, size in {**sizes, "attn_norm": (DIM,), "ffn_norm": (DIM,)}.items()}
+        shapes |= {
+            f"blk.{layer}.{name}": size for name, size in {**sizes, "attn_norm": (DIM,), "ffn_norm": (DIM,)}.items()
+        }
     numbers = np.random.default_rng(0)
     stored = {}
     for name, shape in shapes.items():
@@ -200,11 +204,7 @@ def test_random_damage_is_always_an_error_that_says_so(tmp_path: Path, bpe: Any)
     flipped = [whole[:n] + bytes([whole[n] ^ (1 << random.randrange(8))]) + whole[n + 1 :] for n in places]
     for number, content in enumerate([*damaged, *flipped]):
         file.write_bytes(content)
-        try:
-            open_checkpoint(file)
-        except UserError as error:
-            assert "\n" not in str(error)
-        else:
+        if not refused(lambda: open_checkpoint(file)):
             assert number >= len(damaged), "a cut or random file was accepted"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from tests.checkpoints.conftest import Made, close, ids
+
 from twofold.checkpoints import folder, open_checkpoint
 from twofold.errors import UserError
 from twofold.parts import Cls, Mean, TiedHead
@@ -229,10 +229,10 @@ def test_pickles_are_refused(make_bert: Make) -> None:
     with pytest.raises(UserError, match=r"no model\.safetensors"):
         open_checkpoint(path)
     torch.save(model.state_dict(), path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="refused.*safetensors"):
+    with pytest.raises(UserError, match=r"refused.*safetensors"):
         open_checkpoint(path)
     torch.save(model.state_dict(), path / "model.safetensors")
-    with pytest.raises(UserError, match="refused.*safetensors"):
+    with pytest.raises(UserError, match=r"refused.*safetensors"):
         open_checkpoint(path)
     with pytest.raises(UserError, match="refused"):
         open_checkpoint(path / "pytorch_model.bin")

@@ -40,6 +40,14 @@ def test_examples_can_be_parsed(name) -> None:
         assert command.name == name
 
 
+def test_data_may_be_named() -> None:
+    from twofold.cli import parse
+
+    for words in (["apply", "stat", "m", "a.csv"], ["apply", "stat", "m", "--data", "a.csv"]):
+        assert parse(words)[1].data == "a.csv"
+    assert parse(["study", "nope", "--data", "a.csv"])[1].model is None
+
+
 def test_version(run) -> None:
     assert run("--version").out == f"twofold {version('twofold')}\n"
 
@@ -58,6 +66,7 @@ def test_version(run) -> None:
         (("fit", "gtr", "--set", "lr"), "cannot read --set 'lr'; write --set key=value"),
         (("fit", "gtr", "--columns", "question"), "cannot read --columns 'question'"),
         (("fit", "gtr", "--steps", "0"), "--steps is 0; give at least 1"),
+        (("fit", "gtr", "a.csv", "--data", "b.csv"), "data is given twice: a.csv and --data b.csv"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(run, words, says) -> None:

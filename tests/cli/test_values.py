@@ -9,7 +9,19 @@ from twofold.errors import UserError
 
 
 def test_values_are_read_as_yaml() -> None:
-    pairs = ["a=1", "b=1e-4", "c=0.5", "d=true", "e=null", "f=[1, 2]", "g=x=y", "h=", "i='1'", "j.k=two words", "l=-2E+3"]
+    pairs = [
+        "a=1",
+        "b=1e-4",
+        "c=0.5",
+        "d=true",
+        "e=null",
+        "f=[1, 2]",
+        "g=x=y",
+        "h=",
+        "i='1'",
+        "j.k=two words",
+        "l=-2E+3",
+    ]
     assert settings(pairs) == {
         "a": 1,
         "b": 1e-4,

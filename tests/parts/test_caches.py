@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twofold.errors import UserError
-from twofold.parts import Attention, Block, CrossAttention, Mask, Stack, TokenEmbedding, bert, decoder, llama
+from twofold.parts import Alibi, Attention, Block, CrossAttention, Mask, Stack, TokenEmbedding, bert, decoder, llama
 from twofold.parts.caches import Cache, MemoryCache
 
 
@@ -92,6 +92,28 @@ def test_a_tree_of_drafts_and_one_branch_of_it(model):
 
 
 @torch.no_grad()
+def test_one_branch_in_the_cache_of_a_mixer_alone():
+    torch.manual_seed(0)
+    attention = Attention(16, 4, position=Alibi(4), causal=True).double()
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    real = torch.arange(6) >= torch.tensor([[0], [2]])
+    cache = attention.new_cache(2, 16)
+    attention(x[:, :6], real, cache)
+    attention(x[:, 6:8], cache=cache)
+    kept = torch.tensor([[1, 3], [0, 2]])  # of the last four tokens
+    cache.branch(kept, tail=4)
+    assert cache.length == 6
+    out = attention(x[:, 8:], cache=cache)
+    for row in range(2):
+        slots = [0, 1, 2, 3, *(4 + kept[row]).tolist(), 8]
+        # Each token keeps the position that it had when it came.
+        where = torch.arange(9) - 2 * row
+        where[8] = where[slots[-2]] + 1
+        seen = Mask.padding((torch.arange(9) >= 2 * row)[None, slots]).at(where[None, slots])
+        assert torch.allclose(attention(x[row : row + 1, slots], seen)[0, -1], out[row, 0], atol=1e-10)
+
+
+@torch.no_grad()
 def test_given_positions_go_on():
     model = llama(40, 16, 1, 2, 2, 24).double()
     tokens = ids(1)
@@ -107,6 +129,11 @@ def test_given_positions_go_on():
     assert torch.allclose(plain, model(tokens[:, :2]), atol=1e-10)
     assert cache.ledger.positions is not None
     assert cache.ledger.positions[0, :3].tolist() == [0, 1, 2]
+    cache.rewind(9)
+    assert torch.allclose(model(tokens, cache=cache), model(tokens), atol=1e-10)
+    cache.rewind(9)  # a row of padding alone does not move what follows
+    model(tokens[:, :2], torch.zeros(1, 2, dtype=torch.bool), cache)
+    assert torch.allclose(model(tokens[:, 2:], cache=cache), model(tokens[:, 2:]), atol=1e-10)
 
 
 @torch.no_grad()

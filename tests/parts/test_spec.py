@@ -249,6 +249,17 @@ def test_what_a_constructor_raises_is_put_in_words():
         build({"part": "Fragile", "size": 0})
 
 
+def test_tensors_are_taken_without_copying():
+    block = Block(FFN(4, 6))
+    stack = Stack([block, block])
+    with torch.device("meta"):
+        new = build(stack.spec())
+    given = {name: t.detach().bfloat16() for name, t in stack.tensors().items()}
+    new.assign(given)
+    assert {t.data_ptr() for t in new.state_dict().values()} == {t.data_ptr() for t in given.values()}
+    assert all(t.requires_grad and t.dtype == torch.bfloat16 for t in new.parameters())
+
+
 def test_tensors_that_do_not_belong_are_refused():
     net = FFN(4, 6)
     tensors = dict(net.tensors())

@@ -59,7 +59,9 @@ def test_index_scores_equal_the_full_product(model, data) -> None:
     documents = list(data.documents[:30])
     found = model.build_index(documents).search(data.queries[:5], 30)
     full = model.encode(data.queries[:5], side="query").values @ model.encode(documents).values.T
-    torch.testing.assert_close(torch.from_numpy(found.scores), full.sort(1, descending=True).values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.from_numpy(found.scores), full.sort(1, descending=True).values, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_second_stage_brings_hard_negatives(data) -> None:

@@ -8,10 +8,13 @@ import torch
 
 from twofold.catalog import configure
 from twofold.data.rows import Rows
+from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
+from twofold.parts import Mean, TextEncoder, encoder
 from twofold.surgery import block_flops, find, unit_flops
 from twofold.systems.compression.kcm import gaussian, objective, representative, update
 from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.search.model import EncoderModel
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,27 @@ def test_repairs_bring_the_output_nearer(model, rows):
     assert all(0 < layer["error"] < 1 for layer in layers)
 
 
+def test_shift_keeps_the_mean_output(rows):
+    torch.manual_seed(0)
+    tokenizer = ByteTokenizer()
+    net = TextEncoder(encoder(tokenizer.vocab_size, 32, 1, 4, hidden=64, gate=False, bias=True), Mean()).eval()
+    model = EncoderModel(net, tokenizer, {"query_tokens": 32, "document_tokens": 32})
+    means = {}
+    for name, repair in (("whole", None), ("none", "none"), ("shift", "shift")):
+        cut = model if repair is None else configure("kcm", keep=0.7, repair=repair).small().apply(model, rows)
+        outputs = []
+        part = find(cut.net, heads=False)[0].part
+        hook = part.register_forward_hook(lambda _, __, out: outputs.append(out))
+        for ids, real in configure("kcm").small().calibration(model, rows, 0).batches:
+            with torch.no_grad():
+                cut.net(ids, real)
+            outputs[-1] = outputs[-1][real]
+        hook.remove()
+        means[name] = torch.cat(outputs).mean(0)
+    torch.testing.assert_close(means["shift"], means["whole"], rtol=1e-5, atol=1e-6)
+    assert (means["none"] - means["whole"]).abs().max() > 1e-3
+
+
 def test_shift_needs_a_bias(model, rows):
     with pytest.raises(UserError, match=r"shift needs a bias.*repair=scale"):
         configure("kcm", repair="shift").small().apply(model, rows)
@@ -155,3 +179,16 @@ def test_shift_needs_a_bias(model, rows):
 def test_an_unreachable_share_names_the_smallest(model, rows):
     with pytest.raises(UserError, match=r"keep=0\.2 cannot be reached: with 8 neurons .* use keep=0\.\d+ or more"):
         configure("kcm", keep=0.2).small().apply(model, rows)
+
+
+@pytest.mark.parametrize("weights", ["outgoing", "incoming", "all"])
+def test_the_rival_cuts_the_smallest_weights(model, rows, weights):
+    small = configure("weight-norm", keep=0.7, weights=weights).small().apply(model, rows)
+    kept, cut = [], []
+    for whole, left in zip(find(model.net, heads=False), find(small.net, heads=False), strict=True):
+        stays = (whole.incoming[:, None] == left.incoming[None]).all(-1).any(1)
+        columns = {"outgoing": [whole.outgoing], "incoming": [whole.incoming]}
+        norms = torch.cat(columns.get(weights, [whole.incoming, whole.outgoing]), 1).norm(dim=1)
+        kept += norms[stays].tolist()
+        cut += norms[~stays].tolist()
+    assert min(kept) > max(cut)

@@ -128,9 +128,9 @@ def runners():
 
             time.sleep(0.01)
             model = LexicalModel(None, None, {"k1": self.skill, "b": 0.0}).remember("bm25", {})
-            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, fraction=1.0))
+            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, fraction=1.0, curve=[], validation=[]))
 
-    yield [f"runner(skill={s})" for s in (0.0, 0.5, 1.0, 2.0)]
+    return [f"runner(skill={s})" for s in (0.0, 0.5, 1.0, 2.0)]
 
 
 def test_more_arms_than_the_minutes_allow_are_raced(file, tmp_path, quick, runners) -> None:

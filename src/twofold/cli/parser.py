@@ -57,6 +57,10 @@ class Parser(argparse.ArgumentParser):
         if extra:
             words = " ".join(extra)
             raise UserError(f"too many arguments: {words}; quote texts of several words. See: {self.prog} --help")
+        if getattr(found, "named_data", None) is not None:
+            if found.data is not None:
+                raise UserError(f"data is given twice: {found.data} and --data {found.named_data}; give it once")
+            found.data = found.named_data
         return found
 
     def error(self, message: str) -> NoReturn:

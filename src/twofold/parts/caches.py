@@ -96,9 +96,7 @@ class Ledger:
     def _note(self, start: int, stop: int, batch: int, mask: Mask) -> None:
         """Writes what the mask says of the new tokens; what it leaves out is real, of the last segment, one further."""
         if mask.positions is not None and self.positions is None:
-            before = self._upto(start, mask.positions.device).positions
-            self.positions = mask.positions.new_zeros(batch, self.max_len)
-            self.positions[:, :start] = before
+            self._set_positions(batch, start, mask.positions.device)
         if mask.pad is not None and self.real is None:
             self.real = mask.pad.new_ones(batch, self.max_len)
         if mask.segment_ids is not None and self.segments is None:
@@ -108,12 +106,26 @@ class Ledger:
         if self.segments is not None:
             last = self.segments[:, max(start - 1, 0) : max(start, 1)]
             self.segments[:, start:stop] = last if mask.segment_ids is None else mask.segment_ids
-        if self.positions is not None:
-            if mask.positions is not None:
-                self.positions[:, start:stop] = mask.positions
-            else:
-                new = torch.ones_like(self.positions[:, start:stop], dtype=torch.bool) if mask.pad is None else mask.pad
-                self.positions[:, start:stop] = self.positions[:, :start].amax(1, keepdim=True) + 1 + counted(new, None)
+        if self.positions is not None and mask.positions is not None:
+            self.positions[:, start:stop] = mask.positions
+        elif self.positions is not None:
+            new = self.positions.new_ones(batch, stop - start) > 0 if mask.pad is None else mask.pad
+            self.positions[:, start:stop] = self._next(start) + counted(new, None)
+
+    def _next(self, start: int) -> Tensor | int:
+        """The position behind all real tokens so far, `[B, 1]`."""
+        if self.positions is None or start == 0:
+            return 0
+        before = self.positions[:, :start]
+        if self.real is not None:
+            before = before.masked_fill(~self.real[:, :start], -1)
+        return before.amax(1, keepdim=True) + 1
+
+    def _set_positions(self, batch: int, stop: int, device: torch.device) -> None:
+        """From counted to noted positions."""
+        noted = torch.zeros(batch, self.max_len, dtype=torch.long, device=device)
+        noted[:, :stop] = self._upto(stop, device).positions
+        self.positions = noted
 
     def reorder(self, index: Tensor) -> None:
         for name in ("real", "segments", "positions"):
@@ -121,7 +133,10 @@ class Ledger:
             if held is not None:
                 setattr(self, name, held.index_select(0, index.to(held.device)))
 
-    def branch(self, slots: Tensor, start: int) -> None:
+    def branch(self, slots: Tensor, start: int, stop: int) -> None:
+        """Moves what is noted of `slots` `[B, kept]` to `start` and on; `stop` is the length so far."""
+        if self.positions is None:  # tokens keep the positions that they came with
+            self._set_positions(len(slots), stop, slots.device)
         for held in (self.real, self.segments, self.positions):
             if held is not None:
                 held[:, start : start + slots.shape[1]] = held.gather(1, slots)
@@ -205,7 +220,7 @@ class KeyValueCache(Cache):
         for held in (self.keys, self.values):
             held[:, :, start : start + kept] = held.gather(2, index)
         if self._owner:
-            self.ledger.branch(slots, start)
+            self.ledger.branch(slots, start, self.length)
         self.length = start + kept
 
 
@@ -277,5 +292,5 @@ class StackCache(Cache):
             if layer is not None:
                 layer.branch(paths, tail)
         start = self.length - tail
-        self.ledger.branch(paths + start, start)
+        self.ledger.branch(paths + start, start, self.length)
         self.length = start + paths.shape[1]

@@ -17,6 +17,7 @@ from twofold.tasks import reference, registry
 Backbone = str
 """`minilm`, `smollm2`, a model folder, `tiny-encoder`, or a preset and size such as `t5-3x128` (layers × width)."""
 
+
 def _t5(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
     heads = max(1, dim // 32)
     return presets.t5_encoder(vocab, dim, layers, heads, hidden=4 * dim, head_dim=dim // heads)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from twofold import progress
 from twofold.catalog import Steps
@@ -26,7 +27,7 @@ from twofold.data.cache import digest
 from twofold.data.tokenizers import Tokenizer, train_bpe
 from twofold.errors import unknown
 from twofold.objectives import Loss, causal, mask_tokens, masked
-from twofold.parts import Mask, Part, SequenceModel, presets
+from twofold.parts import Mask, SequenceModel, presets
 from twofold.tasks.language import LanguageModel, TokenBatch, Windows
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import SHARES
@@ -66,7 +67,7 @@ class Plan:
         net.load_state_dict({name: initial[name] for name in net.state_dict()})
         return net
 
-    def loss(self, tokenizer: Tokenizer) -> Callable[[Part, TokenBatch], Loss]:
+    def loss(self, tokenizer: Tokenizer) -> Callable[[nn.Module, TokenBatch], Loss]:
         """The objective: the next token, or masked tokens."""
         if not self.two_way:
             return lambda net, batch: causal(net(batch.ids, Mask.causal()), batch.ids)
@@ -76,7 +77,7 @@ class Plan:
         mask, vocab = tokenizer.mask, tokenizer.vocab_size
         assert mask is not None
 
-        def fill_in(net: Part, batch: TokenBatch) -> Loss:
+        def fill_in(net: nn.Module, batch: TokenBatch) -> Loss:
             ids, labels = mask_tokens(batch.ids, self.mask_rate, mask=mask, vocab=vocab, protect=roles)
             return masked(net(ids), labels)
 

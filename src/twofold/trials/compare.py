@@ -6,21 +6,17 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from twofold import computing, progress
 from twofold.catalog import Arm, Seconds
-from twofold.catalog.claims import budget_dict
 from twofold.errors import UserError
-from twofold.measure import costs, pareto, reports, statistics
+from twofold.measure import costs, reports, statistics
 from twofold.tasks import ModelSystem, load
 from twofold.tasks import task as task_named
+from twofold.trials import findings, latency
 from twofold.trials import plan as planning
-from twofold.trials import latency
 from twofold.trials.arms import Measured, Place, choose, write_json
 from twofold.trials.recommend import recommend
 
@@ -288,57 +284,19 @@ class _Comparison:
             self.task.ready(load(self.places[chosen.label].model), self.data).save(best)
 
     def _report(self, plan: Mapping[str, Any], chosen: Measured | None) -> dict[str, Any]:
-        finished = [m for m in self.measured.values() if m.quality and m.latency_ms]
-        front = pareto.front([(self._sign * m.quality["mean"], m.latency_ms["median"]) for m in finished])  # type: ignore[index]
-        for i, measured in enumerate(finished):
-            measured.pareto = i in front
-        items = {m.label: self.places[m.label].items().get("test", np.zeros(0)) for m in finished}
+        """Writes `compare.json` and `report.html`."""
+        items = {label: place.items() for label, place in self.places.items()}
+        tested = {label: found["test"] for label, found in items.items() if "test" in found}
         data = {
             "format": FORMAT,
-            "task": self.task.name,
-            "metric": self.task.metric,
-            "direction": self.task.direction,
+            **findings.of(self.task, list(self.measured.values()), tested, chosen, self.seed),
             "data": self.task.describe(self.data),
-            "rows": [asdict(m) for m in self.measured.values()],
-            "recommendation": self._sentence(chosen, items),
             "best": str(self.out / "best") if chosen is not None else None,
-            "notes": [*self._about_budget(plan), *self.notes],
-            "budget": {"minutes": self.minutes, "minimum": round(plan["minimum"], 1), **self._each(plan)},
+            "notes": [*findings.about(plan, computing.dtype()), *self.notes],
+            "budget": findings.budget(plan, self.minutes),
             "spent_minutes": round(self.spent / 60, 2),
             "environment": costs.environment(),
         }
         write_json(self.out / "compare.json", data)
-        page = reports.compare.render(data)
-        (self.out / "report.html").write_text(page, encoding="utf-8")
+        (self.out / "report.html").write_text(reports.compare.render(data), encoding="utf-8")
         return data
-
-    def _each(self, plan: Mapping[str, Any]) -> dict[str, Any]:
-        seconds = plan["train_seconds"]
-        return {"each": budget_dict(Seconds(seconds)) if seconds else None, "raced": plan["raced"]}
-
-    def _about_budget(self, plan: Mapping[str, Any]) -> list[str]:
-        notes = []
-        if plan["share"] < 1:
-            notes.append(
-                f"the whole data need about {plan['minimum']:.1f} minutes here, so {plan['share']:.0%} of them were kept"
-            )
-        if plan["raced"]:
-            notes.append(f"raced: the worse half was dropped at {', '.join(f'{r:.0%}' for r in planning.RUNGS[:-1])}")
-        notes.append("choices were made on the validation part; quality is shown on the test part")
-        notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {computing.dtype()}")
-        return notes
-
-    def _sentence(self, chosen: Measured | None, items: Mapping[str, np.ndarray]) -> str:
-        """Why this one, in one sentence; what it gained over each baseline, paired."""
-        if chosen is None or chosen.quality is None:
-            return "No arm finished, so none is recommended."
-        gains = []
-        for other in self.task.baselines:
-            if other in items and other != chosen.label:
-                gain = statistics.paired_bootstrap(items[other], items[chosen.label], seed=self.seed)
-                gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {other}")
-        beaten = "; ".join(gains) if gains else "no baseline was compared"
-        first = f"{chosen.label} is recommended: best {self.task.metric} on validation ({chosen.validation:.3f})"
-        if chosen.id in self.task.baselines:
-            first = f"{chosen.label} is recommended: nothing beat it on validation within the budget"
-        return f"{first}, and on test {beaten}."

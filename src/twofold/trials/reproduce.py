@@ -134,7 +134,7 @@ class _Reproduction:
                 trial = Arm(arm.id, **{**chosen, **self.claim.trial, option: value})
                 outcome = self._kept(trial, SPARE_SEED, "validation", TUNING_STEPS)
                 found[value] = outcome.figures[self.claim.tune_by or self.claim.metric]
-            chosen[option] = better(found, key=lambda v: found[v])  # noqa: B023
+            chosen[option] = better(found, key=lambda v: found[v])
             scores[option] = {str(k): round(v, 4) for k, v in found.items()}
         return Arm(arm.id, **chosen), scores
 
@@ -153,7 +153,9 @@ class _Reproduction:
             [o.figures[metric] for o in runs[baseline.label]],
             [o.figures[metric] for o in runs[method.label]],
             saving=self._saving(runs[baseline.label], runs[method.label]),
-            guards=[_mean(runs[(baseline if g.of == "baseline" else method).label], g.figure) for g in self.claim.guards],
+            guards=[
+                _mean(runs[(baseline if g.of == "baseline" else method).label], g.figure) for g in self.claim.guards
+            ],
         )
         tried = list((self.before or {}).get("tries", []))
         if self.before is not None and self.before.get("traces") != self._trace_digests():

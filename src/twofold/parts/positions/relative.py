@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -34,17 +35,20 @@ class Alibi(Position):
         super().__init__()
         at_least_one("Alibi", heads=heads)
         self.heads = heads
-        self.slopes = alibi_slopes(heads) if slopes is None else list(slopes)
-        if len(self.slopes) != heads:
-            raise UserError(
-                f"position Alibi has {heads} heads and {len(self.slopes)} slopes; give one slope for each head"
-            )
+        if slopes is not None and len(slopes) != heads:
+            raise UserError(f"position Alibi has {heads} heads and {len(slopes)} slopes; give one slope for each head")
+        self._given = slopes
+
+    @property
+    def slopes(self) -> list[float]:
+        """The slope of each head."""
+        return alibi_slopes(self.heads) if self._given is None else self._given
 
     def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
         _same_heads("Alibi", self.heads, heads)
 
     def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
-        slopes = torch.tensor(self.slopes or alibi_slopes(self.heads), device=positions_q.device)
+        slopes = torch.tensor(self.slopes, device=positions_q.device)
         distance = (positions_q[:, :, None] - positions_k[:, None, :]).abs()
         return -slopes[:, None, None] * distance[:, None]
 
@@ -88,7 +92,7 @@ class T5Bias(Position):
 
     def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
         buckets = self.bucket(positions_k[:, None, :] - positions_q[:, :, None])
-        return self.weight[buckets].permute(0, 3, 1, 2)
+        return F.embedding(buckets, self.weight).permute(0, 3, 1, 2)
 
 
 def _same_heads(position: str, own: int, heads: int | None) -> None:

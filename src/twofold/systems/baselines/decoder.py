@@ -33,7 +33,7 @@ class Decoder(LanguageSystem):
     kv_heads: int | None = Field(None, ge=1, description="heads of keys and values, shared by groups of query heads")
 
     def small(self) -> Self:
-        return replace(super().small(), dim=16 * self.heads, layers=min(self.layers, 2))  # type: ignore[type-var]
+        return replace(super().small(), dim=16 * self.heads, layers=min(self.layers, 2))  # type: ignore[call-arg]
 
     def network(self, vocab: int) -> SequenceModel:
         if self.dim % (2 * self.heads):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
 
 from twofold.catalog import baseline
 from twofold.parts import Part
@@ -16,13 +20,19 @@ from twofold.tasks.shrink import Calibration, NeuronPruning
     "weight-norm",
     title="Pruning by weight norm",
     tasks=("search", "language"),
-    needs=("shrink a model without data", "magnitude pruning of neurons"),
+    needs=("shrink a model by the size of its weights", "magnitude pruning of neurons"),
 )
 class WeightNorm(NeuronPruning):
-    """Cuts the feed-forward neurons with the smallest weights; needs no data but for counting operations."""
+    """Cuts the feed-forward neurons with the smallest weights; reads texts only to know how long they are."""
+
+    weights: Literal["outgoing", "incoming", "all"] = Field(
+        "outgoing", description="those that are counted: the ones a neuron writes with, reads with, or all of them"
+    )
 
     def scores(self, net: Part, neurons: Sequence[Neurons], calibration: Calibration) -> list[np.ndarray]:
-        """The L2 norm of all weights that a neuron reads and writes with."""
-        return [
-            np.sqrt((u.incoming.square().sum(1) + u.outgoing.square().sum(1)).double().cpu().numpy()) for u in neurons
-        ]
+        """The L2 norm of each neuron's weights."""
+        return [np.sqrt(self._squares(unit).double().cpu().numpy()) for unit in neurons]
+
+    def _squares(self, unit: Neurons) -> Tensor:
+        sides = {"outgoing": (unit.outgoing,), "incoming": (unit.incoming,), "all": (unit.outgoing, unit.incoming)}
+        return torch.cat(sides[self.weights], dim=1).square().sum(1)

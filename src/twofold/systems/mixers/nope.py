@@ -86,7 +86,7 @@ class Nope(StudySystem):
     dim: int = Field(64, ge=8, description="width")
     layers: int = Field(3, ge=1, description="blocks")
     heads: int = Field(4, ge=1, description="attention heads")
-    each: int = Field(128, ge=1, description="test problems of each length")
+    each: int = Field(64, ge=1, description="test problems of each length")
     scratchpad: Annotated[tuple[StepPart, ...], BeforeValidator(_listed)] = Field(
         (), description="parts of a step that the task addition spells out"
     )
@@ -124,7 +124,7 @@ class Nope(StudySystem):
         found: list[Exercise] = []
         for name in (self.problems,) if self.problems else TASKS if self.full else self.tasks:
             steps = self._steps(name)
-            sizes = {"train": min(steps * self.batch, 100_000), "each": self.each, "seed": seed}
+            sizes: dict[str, Any] = {"train": min(steps * self.batch, 100_000), "each": self.each, "seed": seed}
             if self.problems:
                 function = _function(self.problems)
                 data = [SolveData.from_function(name, function, self.train_len, self.test_len, **sizes)]
@@ -179,7 +179,7 @@ class Nope(StudySystem):
             return [self.scratchpad]
         return [(), STEP_PARTS, *(tuple(p for p in STEP_PARTS if p != left) for left in STEP_PARTS)]
 
-    def _addition(self, show: tuple[StepPart, ...], sizes: dict[str, int]) -> SolveData:
+    def _addition(self, show: tuple[StepPart, ...], sizes: dict[str, Any]) -> SolveData:
         name = f"addition ({', '.join(show)})" if show else "addition"
         function = partial(addition, show=show)
         return SolveData.from_function(name, function, self.train_len, self.test_len, marker=RESULT, **sizes)
@@ -200,7 +200,7 @@ class Nope(StudySystem):
         tune={"lr": (5e-4, 1e-3, 2e-3)},
         trial={"steps": 100, "each": 16},
         tune_by="log_likelihood",
-        minutes=4,
+        minutes=5,
     )
 
 

@@ -121,7 +121,9 @@ def _accuracy(results: Sequence[Result]) -> Table:
 
 
 def _ranking(ranked: dict[tuple[str, str], dict[str, int]], schemes: Sequence[str]) -> Table:
-    rows = [(task, bucket, *(places.get(s, "no rank") for s in schemes)) for (task, bucket), places in ranked.items()]
+    rows: list[tuple[str | float, ...]] = [
+        (task, bucket, *(places.get(s, "no rank") for s in schemes)) for (task, bucket), places in ranked.items()
+    ]
     reciprocal = [[1 / p[s] for p in ranked.values() if s in p] for s in schemes]
     rows.append(("mean reciprocal rank", "", *(_round(_mean(own)) if own else "no rank" for own in reciprocal)))
     return Table("Ranks beyond the trained lengths", ("task", "lengths", *schemes), tuple(rows))
@@ -129,7 +131,7 @@ def _ranking(ranked: dict[tuple[str, str], dict[str, int]], schemes: Sequence[st
 
 def _attention(results: Sequence[Result], rows: int = 16) -> list[Table]:
     """How far each scheme attends from no position at all, on the longest trained problems."""
-    lines = []
+    lines: list[tuple[str | float, ...]] = []
     for plain in (r for r in results if r.scheme == "none"):
         ids = torch.from_numpy(plain.data.validation[-1].sequences()[0][:rows])
         maps = attention_maps(plain.net, ids)
@@ -151,8 +153,8 @@ def _sentences(results: Sequence[Result], figures: dict[str, float], schemes: Se
             f"{_called(schemes[0])}: token accuracy {figures['accuracy_in_range']:.2f} at trained lengths, "
             f"{figures['accuracy_unseen']:.2f} at longer ones."
         )
-    else:
-        best = max(schemes, key=lambda s: figures[f"accuracy_unseen.{s}"])
+    elif able := [s for s in schemes if all(r.learned for r in results if r.scheme == s)]:
+        best = max(able, key=lambda s: figures[f"accuracy_unseen.{s}"])
         reached = figures[f"accuracy_unseen.{best}"]
         lines.append(f"Best at longer lengths: {_called(best)}, token accuracy {reached:.2f}.")
     for missed in (r for r in results if not r.learned):

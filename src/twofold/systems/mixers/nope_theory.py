@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts import FFN, Attention, Block, Mask, SequenceModel, Stack, TokenEmbedding
+from twofold.parts import FFN, Attention, Block, Mask, Part, SequenceModel, Stack, TokenEmbedding
 from twofold.parts.mixers import AnyMask
 
 # Features behind the content: one everywhere, one at the start token only, 1/t, t, and one for each t.
@@ -47,11 +47,11 @@ def counting_block(content: int, longest: int) -> Block:
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.zero_()
-        attention.value.weight[0, content + _START] = 1
-        attention.out.weight[content + _SHARE, 0] = 1
-        ffn.up.weight[:, content + _SHARE] = -1
-        ffn.up.bias.copy_(1 / k)
-        down, bias = ffn.down.weight, ffn.down.bias
+        _tensor(attention.value, "weight")[0, content + _START] = 1
+        _tensor(attention.out, "weight")[content + _SHARE, 0] = 1
+        _tensor(ffn.up, "weight")[:, content + _SHARE] = -1
+        _tensor(ffn.up, "bias").copy_(1 / k)
+        down, bias = _tensor(ffn.down, "weight"), _tensor(ffn.down, "bias")
         down[content + _COUNT] = 2 * k
         down[content + _COUNT, -1] = 0  # t never passes `longest`
         bias[content + _COUNT] = bias[content + _PLACE] = 1
@@ -78,7 +78,7 @@ def with_slopes(attention: Attention, slopes: Sequence[float], longest: int) -> 
     d = attention.head_dim
     with torch.no_grad():
         for head, slope in enumerate(slopes):
-            query, key = _rows(wide.query.weight, wide, head), _rows(wide.key.weight, wide, head)
+            query, key = _rows(wide, "query", head), _rows(wide, "key", head)
             query[d, one], query[d + 1, count] = slope / wide.scale, -slope / wide.scale
             key[d, count], key[d + 1, one] = 1, 1
     return wide
@@ -103,7 +103,7 @@ def with_bias(attention: Attention, table: Float[Tensor, "heads longest"]) -> At
     distance = torch.arange(longest)[:, None] - torch.arange(longest)[None, :]  # t − i
     with torch.no_grad():
         for head in range(heads):
-            query, key = _rows(wide.query.weight, wide, head), _rows(wide.key.weight, wide, head)
+            query, key = _rows(wide, "query", head), _rows(wide, "key", head)
             query[d:, place:] = torch.eye(longest, dtype=torch.float64) / wide.scale
             key[d:, place:] = torch.where(distance >= 0, table[head].double()[distance.clamp_min(0)], 0.0)
     return wide
@@ -148,15 +148,23 @@ def _widened(attention: Attention, more: int, longest: int) -> Attention:
             parameter.zero_()
         for head in range(attention.heads):
             for name, factor in (("query", attention.scale / wide.scale), ("key", 1.0), ("value", 1.0)):
-                narrow = _rows(getattr(attention, name).weight, attention, head)
-                _rows(getattr(wide, name).weight, wide, head)[: attention.head_dim, : attention.dim] = factor * narrow
-            columns = attention.out.weight[:, head * attention.head_dim : (head + 1) * attention.head_dim]
-            wide.out.weight[: attention.dim, head * d : head * d + attention.head_dim] = columns
+                narrow = _rows(attention, name, head)
+                _rows(wide, name, head)[: attention.head_dim, : attention.dim] = factor * narrow
+            columns = _tensor(attention.out, "weight")[:, head * attention.head_dim : (head + 1) * attention.head_dim]
+            _tensor(wide.out, "weight")[: attention.dim, head * d : head * d + attention.head_dim] = columns
     return wide.requires_grad_(False)
 
 
-def _rows(weight: Tensor, attention: Attention, head: int) -> Tensor:
+def _rows(attention: Attention, projection: str, head: int) -> Tensor:
+    """The rows of a projection's matrix that belong to one head, as a view."""
+    weight = _tensor(getattr(attention, projection), "weight")
     return weight[head * attention.head_dim : (head + 1) * attention.head_dim]
+
+
+def _tensor(part: Part, name: str) -> Tensor:
+    found = getattr(part, name)
+    assert isinstance(found, Tensor)
+    return found
 
 
 def attention_maps(net: SequenceModel, ids: Int[Tensor, "batch time"], mask: AnyMask = None) -> list[Tensor]:

@@ -102,7 +102,7 @@ class LanguageModel(Model):
         Raises:
             UserError: a text is empty, or the stride does not lie between 1 and the context.
         """
-        bytes_ = sizes(texts)
+        length = sizes(texts)
         stride = stride or max(1, self.length // 2)
         if not 1 <= stride <= self.length:
             raise UserError(f"stride is {stride}; it must lie between 1 and the context, {self.length}")
@@ -121,7 +121,7 @@ class LanguageModel(Model):
                 costs = _costs(net, ids.to(self.device), counted.to(self.device))
                 np.add.at(nats, [windows[i][0] for i in group], costs.cpu().numpy())
                 stage.advance(len(group))
-        return Score(nats, bytes_)
+        return Score(nats, length)
 
     def generate(
         self,

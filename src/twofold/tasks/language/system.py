@@ -89,4 +89,4 @@ class LanguageSystem(TrainedSystem):
         return Recipe(lr=self.lr)
 
     def small(self) -> Self:
-        return replace(self, length=min(self.length, 32), batch=min(self.batch, 4), vocab=min(self.vocab, 320))  # type: ignore[type-var]
+        return replace(self, length=min(self.length, 32), batch=min(self.batch, 4), vocab=min(self.vocab, 320))

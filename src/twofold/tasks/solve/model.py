@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from twofold.data.made.algorithms import ASK, END, FIRST, PAD, START, Problems
 from twofold.decoding import generate
 from twofold.errors import UserError, did_you_mean
 from twofold.objectives import Loss, causal
-from twofold.parts import Mask, Part, SequenceModel
+from twofold.parts import Mask, SequenceModel
 from twofold.tasks.model import Model
 from twofold.tasks.solve.data import SolveBatch
 
 
-def solve_loss(net: Part, batch: SolveBatch) -> Loss:
+def solve_loss(net: nn.Module, batch: SolveBatch) -> Loss:
     """Cross-entropy of the answers, end token included; prompts do not count."""
     mask = Mask.causal() & Mask.segments(batch.segments)
     return causal(net(batch.ids, mask), batch.ids, batch.counted)

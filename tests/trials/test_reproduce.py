@@ -1,0 +1,176 @@
+"""Claims measured again: paired, kept, tuned with a spare seed, judged in one place, recorded with what was run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from twofold.catalog import Arm, Claim, Guard, Steps
+from twofold.catalog.register import system
+from twofold.errors import UserError
+from twofold.tasks import Report, StudySystem, Table
+from twofold.trials import records, traces
+from twofold.trials.reproduce import SPARE_SEED, fresh, reproduce
+
+RUNS: list[tuple[float, int]] = []
+
+
+@pytest.fixture
+def coin(tmp_path, monkeypatch):
+    """A study whose figure is its option and a little noise of the seed."""
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
+    RUNS.clear()
+
+    @system("coin", number=9001, title="Coins", tasks=("theory",), source="https://example.org", year=2026)
+    class Coin(StudySystem):
+        """Throws coins."""
+
+        bias: float = 0.5
+        rate: float = 1.0
+
+        def run(self, model: Any, rows: Any, *, seed: int = 0) -> Report:
+            RUNS.append((self.bias, seed))
+            noise = np.random.default_rng(seed).normal(0, 0.01)
+            value = float(self.bias + noise - abs(self.rate - 2.0) / 100)
+            return Report({"heads": value, "throws": 10.0}, (Table("t", ("a",), ((1,),)),))
+
+        claim: ClassVar[Claim] = Claim(
+            says="a biased coin shows more heads",
+            paper="none",
+            arms=(Arm("coin", bias=0.4), Arm("coin", bias=0.6)),
+            side=(Arm("coin", bias=0.9),),
+            data="seeds",
+            metric="heads",
+            by=0.1,
+        )
+
+    return Coin
+
+
+def test_verdict_effect_and_everything_that_was_run(coin, tmp_path) -> None:
+    record = reproduce("coin", dry_run=True)
+    assert record["verdict"] == "holds"
+    assert record["effect"]["mean"] == pytest.approx(0.2)
+    assert [len(arm["figures"]["heads"]) for arm in record["arms"]] == [3, 3]
+    assert record["checks"][0]["options"] == {"bias": 0.9}
+    assert record["seeds"] == [0, 1, 2]
+    assert len(json.dumps(record)) < records.LARGEST
+    assert not (tmp_path / "coin.json").exists()
+
+
+def test_the_same_seeds_give_the_same_figures_without_running_again(coin) -> None:
+    first = reproduce("coin", dry_run=True)
+    count = len(RUNS)
+    second = reproduce("coin", dry_run=True)
+    assert first["arms"][0]["figures"] == second["arms"][0]["figures"]
+    assert len(RUNS) - count == 3  # behaviour traces alone
+    third = reproduce("coin", dry_run=True, first_seed=100)
+    assert third["seeds"] == [100, 101, 102]
+    assert third["arms"][0]["figures"] != first["arms"][0]["figures"]
+
+
+def test_an_interrupted_claim_goes_on(coin, monkeypatch) -> None:
+    real = coin.run
+
+    def stopping(self: Any, model: Any, rows: Any, *, seed: int = 0) -> Report:
+        if self.bias == 0.6 and seed == 1:
+            raise KeyboardInterrupt
+        return real(self, model, rows, seed=seed)
+
+    monkeypatch.setattr(coin, "run", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("coin", dry_run=True)
+    monkeypatch.setattr(coin, "run", real)
+    RUNS.clear()
+    reproduce("coin", dry_run=True)
+    assert (0.4, 1) not in RUNS
+    assert (0.6, 1) in RUNS
+
+
+def test_every_arm_is_tuned_with_a_seed_that_enters_no_verdict(coin, monkeypatch) -> None:
+    import dataclasses
+
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, tune={"rate": (1.0, 2.0, 4.0)}))
+    record = reproduce("coin", dry_run=True)
+    for arm in (*record["arms"], *record["checks"]):
+        assert arm["options"]["rate"] == 2.0
+        assert set(arm["tuning"]["rate"]) == {"1.0", "2.0", "4.0"}
+    assert sum(seed == SPARE_SEED for _, seed in RUNS) == 9
+
+
+def test_a_condition_that_is_not_met_makes_it_void(coin, monkeypatch) -> None:
+    import dataclasses
+
+    guarded = dataclasses.replace(coin.claim, guards=(Guard("throws", of="method", at_least=100),))
+    monkeypatch.setattr(coin, "claim", guarded)
+    assert reproduce("coin", dry_run=True)["verdict"] == "void"
+
+
+def test_records_go_stale_with_behaviour_and_claim_alone(coin, tmp_path, monkeypatch) -> None:
+    import dataclasses
+
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    reproduce("coin", folder=tmp_path)
+    assert records.read("coin", tmp_path)["commit"] == "abc"
+    assert fresh("coin", tmp_path)
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, by=0.15))
+    assert not fresh("coin", tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
+    assert fresh("coin", tmp_path)
+    real = coin.run
+    other = lambda self, *a, **k: dataclasses.replace(real(self, *a, **k), figures={"heads": 0.0, "throws": 1.0})  # noqa: E731
+    monkeypatch.setattr(coin, "run", other)
+    assert not fresh("coin", tmp_path)
+    assert not fresh("coin", tmp_path / "nowhere")
+
+
+def test_a_new_try_keeps_the_earlier_one(coin, tmp_path, monkeypatch) -> None:
+    import dataclasses
+
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    reproduce("coin", folder=tmp_path)
+    changed = (Arm("coin", bias=0.4), Arm("coin", bias=0.41))
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, arms=changed))
+    record = reproduce("coin", folder=tmp_path, first_seed=10)
+    assert record["verdict"] == "fails"
+    assert [t["verdict"] for t in record["tries"]] == ["holds"]
+
+
+def test_changed_code_is_not_recorded(coin, tmp_path, monkeypatch) -> None:
+    root = tmp_path / "checkout"
+    (root / "src" / "twofold" / "records").mkdir(parents=True)
+    (root / "src" / "twofold" / "code.py").write_text("a = 1\n")
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(root), *words], check=True)
+    monkeypatch.setattr(records, "FOLDER", root / "src" / "twofold" / "records")
+    assert len(records.commit() or "") == 40
+    (root / "src" / "twofold" / "records" / "x.json").write_text("{}")
+    assert records.commit()
+    (root / "src" / "twofold" / "code.py").write_text("a = 2\n")
+    with pytest.raises(UserError, match="--dry-run"):
+        reproduce("coin")
+
+
+def test_a_baseline_has_no_claim() -> None:
+    with pytest.raises(UserError, match="no claim"):
+        reproduce("bm25")
+
+
+def test_traces_agree_to_their_tolerance() -> None:
+    assert traces.close([1.0, 2.0], [1.00005, 2.0])
+    assert not traces.close([1.0, 2.0], [1.001, 2.0])
+    assert not traces.close(None, [1.0])
+    assert not traces.close([1.0], [1.0, 2.0])
+    assert traces.trace(Arm("bm25")) == traces.trace(Arm("bm25"))
+
+
+def test_steps_are_a_budget_like_any_other() -> None:
+    claim = Claim(says="", paper="", arms=(Arm("a"), Arm("b")), data="d", metric="m", by=0.1, budget=Steps(3))
+    assert claim.as_dict()["budget"] == {"steps": 3}
+    with pytest.raises(ValueError, match="at least 3 repeats"):
+        Claim(says="", paper="", arms=(Arm("a"), Arm("b")), data="d", metric="m", by=0.1, repeats=2)
