@@ -1,4 +1,6 @@
-"""How long `import twofold` and the commands that only look take, beside `python -c pass`: `python benchmarks/startup.py`.
+"""How long `import twofold` and the commands that only look take, beside `python -c pass`.
+
+    python benchmarks/startup.py
 
 Interleaved, in fresh processes; the smallest of the repeats counts, since whatever else the machine does only adds.
 """

@@ -61,6 +61,5 @@ def test_the_score_is_bm25(shelve) -> None:
     assert find("lamp")[0]["score"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_an_empty_register() -> None:
-    pytest.importorskip("twofold")
-    assert find("") == []
+def test_an_empty_register(shelve) -> None:
+    assert find("lamp") == []

@@ -59,5 +59,5 @@ def test_select(shelve) -> None:
 def test_card(shelve) -> None:
     shelve({"id": "lamp", "family": "one"})
     assert index.card("lamp")["family"] == "one"
-    with pytest.raises(UserError, match="unknown system 'lump'. Did you mean 'lamp'"):
+    with pytest.raises(UserError, match=r"unknown system 'lump'\. Did you mean 'lamp'"):
         index.card("lump")

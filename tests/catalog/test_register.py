@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
+import importlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -222,7 +222,7 @@ def plugin(tmp_path, monkeypatch, shelve):
         "[twofold.systems]\nplugged = twofold_plugin:Mine\nmisnamed = twofold_plugin:Mine\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     yield
     sys.modules.pop("twofold_plugin", None)
 

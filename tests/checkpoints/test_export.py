@@ -202,6 +202,23 @@ def test_uniformly_fewer_heads_fit_a_llama(tmp_path: Path) -> None:
     assert (model.config.num_attention_heads, model.config.num_key_value_heads) == (4, 2)
 
 
+def test_head_counts_that_a_llama_cannot_say(tmp_path: Path) -> None:
+    net = llama(dim=24, heads=6, kv_heads=6, head_dim=4)
+    for layer in range(3):
+        cut(net, layer, heads=5)
+    with pytest.raises(UserError, match=r"5 heads must divide hidden_size 24.*fill"):
+        export_hf(net, None, tmp_path / "out")
+    model = opens_the_same(net.eval(), export_hf(net, None, tmp_path / "out", fill=True), "AutoModelForCausalLM")
+    assert model.config.num_attention_heads == 6
+
+
+def test_what_was_added_outside_the_description(tmp_path: Path) -> None:
+    net = bert()
+    net.stack.layers[0].mixer.register_buffer("seen", torch.zeros(3))
+    with pytest.raises(UserError, match=r"no place for the tensor .*mixer\.seen"):
+        export_hf(net, None, tmp_path / "out")
+
+
 @pytest.mark.parametrize("make", [bert, llama], ids=["bert", "llama"])
 def test_ragged_networks_are_refused_by_layer_and_filled_on_request(
     make: Callable[[], SequenceModel], tmp_path: Path
@@ -263,6 +280,10 @@ def test_folders_that_are_taken(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--fresh"):
         export_hf(bert(), None, out)
     export_hf(bert(), None, out, fresh=True)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("…")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        export_hf(bert(), None, tmp_path / "thesis", fresh=True)
     assert not (out / "README.md").exists()
 
 

@@ -133,6 +133,18 @@ def test_shared_parts_stay_shared():
     assert not new.layers[0].channel.up.weight.any()
 
 
+def test_a_part_made_inside_may_be_shared_too():
+    stack = Stack([Block(None, FFN(8, 12)), Block(None, FFN(8, 12)), Block(None, FFN(8, 12))])
+    first, second, _ = (block.channel for block in stack.layers)
+    second.up = first.up
+    new = again(stack)
+    assert new.layers[1].channel.up is new.layers[0].channel.up
+    assert new.layers[2].channel.up is not new.layers[0].channel.up
+    assert torch.equal(new(torch.ones(1, 2, 8)), stack(torch.ones(1, 2, 8)))
+    assert new.spec() == stack.spec()
+    assert first.spec() == FFN(8, 12).spec()
+
+
 def test_shared_parts_may_be_named_after_they_are_referred_to():
     shared = {"part": "LayerNorm", "as": "n", "dim": 4}
     spec = {"part": "Block", "mixer": None, "channel_norm": {"same": "n"}, "mixer_norm": shared}
@@ -276,6 +288,13 @@ def test_tensors_that_do_not_belong_are_refused():
     del tensors["up.bias"]
     with pytest.raises(UserError, match=r"lack up\.bias"):
         net.assign(tensors)
+
+
+def test_classes_that_torch_makes_keep_the_name():
+    ffn = FFN(4, 6)
+    torch.nn.utils.parametrizations.weight_norm(ffn.up)
+    assert type(ffn.up) is not Dense
+    assert ffn.spec() == FFN(4, 6).spec()
 
 
 def test_names_are_unique_and_arguments_named():

@@ -160,7 +160,7 @@ def test_shift_keeps_the_mean_output(rows):
         cut = model if repair is None else configure("kcm", keep=0.7, repair=repair).small().apply(model, rows)
         outputs = []
         part = find(cut.net, heads=False)[0].part
-        hook = part.register_forward_hook(lambda _, __, out: outputs.append(out))
+        hook = part.register_forward_hook(lambda _, __, out, kept=outputs: kept.append(out))
         for ids, real in configure("kcm").small().calibration(model, rows, 0).batches:
             with torch.no_grad():
                 cut.net(ids, real)

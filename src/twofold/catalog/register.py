@@ -174,10 +174,8 @@ def configure(arm: str | Arm, /, **options: Any) -> Any:
     Raises:
         UserError: unknown system or option, or a value that is not allowed; names what is allowed.
     """
-    if isinstance(arm, Arm):
-        arm, options = arm.id, {**arm.options, **options}
-    cls = resolve(arm)
-    return checked(cls, arm, options)
+    id, given = (arm.id, arm.options) if isinstance(arm, Arm) else (arm, {})
+    return checked(resolve(id), id, {**given, **options})
 
 
 def checked(cls: type, name: str, options: Mapping[str, Any]) -> Any:

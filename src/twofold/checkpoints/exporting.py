@@ -10,7 +10,8 @@ from torch import Tensor
 
 from twofold.checkpoints import tensors as weights
 from twofold.checkpoints.bpe import bytes_json
-from twofold.checkpoints.formats import fill_up, of_network
+from twofold.checkpoints.formats import Format, fill_up, of_network
+from twofold.checkpoints.formats.base import number
 from twofold.checkpoints.plain import write_json
 from twofold.checkpoints.replace import replacing
 from twofold.checkpoints.sentence import write_pooling
@@ -52,7 +53,7 @@ def export_hf(
         fill: write zeros where layers were cut differently, so that one width holds all; same outputs.
         max_len: where the tokenizer of a `TextEncoder` cuts texts, in tokens.
         card: the text of `README.md`.
-        fresh: replace what is in `folder`.
+        fresh: replace the checkpoint that is in `folder`.
 
     Raises:
         UserError: no format holds this network (names the layer and what would make it exportable), or the
@@ -68,16 +69,17 @@ def export_hf(
     if fill:
         spec, state = fill_up(spec, state, form)
     config = {**{key: hints[key] for key in _HINTS if key in hints}, **config}
-    limit = model.max_len or config.setdefault("max_position_embeddings", _CONTEXT)
+    limit = config["max_position_embeddings"] = number(config, "max_position_embeddings", _CONTEXT)
     config["torch_dtype"] = str(next(iter(state.values())).dtype).removeprefix("torch.")
     for role in ("pad", "bos", "eos"):
-        number = getattr(tokenizer, role, None)
-        config[f"{role}_token_id"] = number
+        config[f"{role}_token_id"] = getattr(tokenizer, role, None)
+    stored = {_their_name(form, name, config): tensor for name, tensor in state.items()}
     if target.exists() and not fresh and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is not empty; choose another folder, or replace it (fresh=True, --fresh)")
+    if target.exists() and any(target.iterdir()) and not (target / "config.json").is_file():
+        raise UserError(f"{target} holds something that is not a checkpoint; choose another folder")
     with replacing(target) as new:
         write_json(new / "config.json", config)
-        stored = {form.stored(form.theirs(name), config): tensor for name, tensor in state.items()}
         weights.save(new / "model.safetensors", _apart(stored))
         if tokenizer is not None:
             _write_tokenizer(new, tokenizer, min(limit, max_len or limit), hints.get("chat_template"))
@@ -86,6 +88,13 @@ def export_hf(
         if card:
             (new / "README.md").write_text(card, encoding="utf-8")
     return target
+
+
+def _their_name(form: Format, name: str, config: Mapping[str, Any]) -> str:
+    try:
+        return form.stored(form.theirs(name), config)
+    except KeyError:
+        raise UserError(f"{form.title} has no place for the tensor {name}; export before adding it") from None
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -85,7 +85,8 @@ def _swap(new: Path, target: Path) -> None:
 def _flush(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            with open(os.path.join(parent, name), "rb+") as file:
+            # A file that may not be written was not written here but kept from before.
+            with contextlib.suppress(PermissionError), open(os.path.join(parent, name), "rb+") as file:
                 os.fsync(file.fileno())
         _flush_directory(Path(parent))
 

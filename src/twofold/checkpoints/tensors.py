@@ -72,6 +72,8 @@ def refuse_pickle(file: Path) -> None:
     Raises:
         UserError: the file's name or first bytes are those of a pickle.
     """
+    if file.is_dir():
+        return
     with_pickle = file.suffix in PICKLED
     if not with_pickle and file.is_file():
         with open(file, "rb") as opened:

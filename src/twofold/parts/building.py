@@ -74,7 +74,7 @@ class _Builder:
     def make(self, spec: Mapping[str, Any], depth: int, changes: Mapping[str, Any] | None = None) -> Part:
         kind = spec[PART]
         if not isinstance(kind, str) or kind not in self.known:
-            raise unknown("part", str(kind), self.known)
+            raise unknown("part", str(kind)[:60], self.known)
         cls = self.known[kind]
         given = dict(changes or {})
         skip = (PART, NAME, SAME, REPLACED, *given)

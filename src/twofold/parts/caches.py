@@ -58,10 +58,6 @@ class Ledger:
         self.segments: Tensor | None = None
         self.positions: Tensor | None = None
 
-    @property
-    def nbytes(self) -> int:
-        return sum(t.nbytes for t in (self.real, self.segments, self.positions) if t is not None)
-
     def place(self, start: int, batch: int, time: int, mask: Mask, device: torch.device) -> tuple[Places, Places]:
         """Notes `time` new tokens at slot `start`; returns the places of the new tokens and of all so far.
 
@@ -190,9 +186,8 @@ class KeyValueCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Adds the new tokens' keys and values; returns all of them, `[B, G, S, d]`, as views."""
         if keys.shape[0] != self.keys.shape[0]:
-            raise UserError(
-                f"the cache was made for {self.keys.shape[0]} rows and got {keys.shape[0]}; make it with that batch"
-            )
+            rows, own = keys.shape[0], self.keys.shape[0]
+            raise UserError(f"the cache was made for {own} rows and got {rows}; make it with batch={rows}")
         stop = self.length + keys.shape[2]
         self.keys[:, :, self.length : stop] = keys
         self.values[:, :, self.length : stop] = values

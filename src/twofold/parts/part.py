@@ -7,6 +7,7 @@ Networks are data: `part.spec()` gives the name and arguments of a part and of e
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -69,7 +70,9 @@ class Part(nn.Module, metaclass=_Recording):
 
     def spec(self) -> dict[str, Any]:
         """Name and arguments, nested, as plain JSON. A part that occurs twice is written once and referred to."""
-        return self._spec({})
+        parents = Counter(id(c) for m in self.modules() for c in m._modules.values() if isinstance(c, Part))
+        shared = [part for part, count in parents.items() if count > 1]
+        return self._spec({part: f"shared-{n}" for n, part in enumerate(shared)}, set())
 
     def rebuilt(self: Own, **changes: Any) -> Own:
         """A new part of the same class and spec, but for the arguments given. Weights are fresh; given parts stay.
@@ -119,27 +122,31 @@ class Part(nn.Module, metaclass=_Recording):
         """Whether the child of that name is what an argument gave (or has come in place of a None)."""
         return name in self._arguments and (self._arguments[name] is None or isinstance(self._arguments[name], _Child))
 
-    def _spec(self, seen: dict[int, dict[str, Any]]) -> dict[str, Any]:
-        if id(self) in seen:
-            first = seen[id(self)]
-            name = first.setdefault(NAME, f"shared-{sum(NAME in s for s in seen.values())}")
-            return {SAME: name}
+    def _spec(self, shared: Mapping[int, str], written: set[str]) -> dict[str, Any]:
+        """The spec of one part; `shared` names those that occur more than once, `written` those already met."""
+        own_name = shared.get(id(self))
+        if own_name in written:
+            return {SAME: own_name}
         spec: dict[str, Any] = {PART: self._registered}
-        seen[id(self)] = spec
+        if own_name is not None:
+            spec[NAME] = own_name
+            written.add(own_name)
         for name, recorded in self._arguments.items():
             child = self._modules.get(name, _ABSENT) if self._is_argument(name) else _ABSENT
             if child is None or isinstance(child, Part):
-                spec[name] = None if child is None else child._spec(seen)
+                spec[name] = None if child is None else child._spec(shared, written)
             elif isinstance(child, nn.ModuleList):
-                spec[name] = [cast(Part, c)._spec(seen) for c in child]
+                spec[name] = [cast(Part, c)._spec(shared, written) for c in child]
             elif isinstance(recorded, _Child):
                 raise TypeError(f"{self._registered} was given a part as {name!r} but does not keep it under that name")
             else:
                 spec[name] = copy.deepcopy(recorded)
-        replaced = {n: s for n, c in self.own_children() if (s := c._spec(seen)) != self._made.get(n)}
-        if replaced:
-            spec[REPLACED] = replaced
-        return spec
+        replaced = {}
+        for name, part in self.own_children():
+            found = part._spec(shared, written)
+            if found != self._made.get(name):
+                replaced[name] = found
+        return spec | {REPLACED: replaced} if replaced else spec
 
 
 class _Child:

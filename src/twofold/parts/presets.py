@@ -91,8 +91,12 @@ def transformer(
     return SequenceModel(embedding, Stack(blocks, None if wiring == "post" else new_norm()), _head(head, dim, vocab))
 
 
-def _head(name: str | None, dim: int, vocab: int) -> Part | None:
-    known = {"tied": lambda: TiedHead(vocab), "lm": lambda: LMHead(dim, vocab), "mlm": lambda: MLMHead(dim, vocab)}
+def _head(name: str | None, dim: int, vocab: int, activation: str = "gelu", eps: float = 1e-12) -> Part | None:
+    known = {
+        "tied": lambda: TiedHead(vocab),
+        "lm": lambda: LMHead(dim, vocab),
+        "mlm": lambda: MLMHead(dim, vocab, activation, eps),
+    }
     if name is None:
         return None
     if name not in known:
@@ -150,8 +154,7 @@ def bert(
         )
         for _ in range(layers)
     ]
-    mlm = MLMHead(dim, vocab, activation, eps) if head == "mlm" else _head(head, dim, vocab)
-    return SequenceModel(embedding, Stack(blocks), mlm)
+    return SequenceModel(embedding, Stack(blocks), _head(head, dim, vocab, activation, eps))
 
 
 def llama(

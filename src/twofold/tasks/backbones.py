@@ -11,7 +11,7 @@ import torch
 
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
-from twofold.parts import SequenceModel, TextEncoder, presets
+from twofold.parts import Part, SequenceModel, TextEncoder, presets
 from twofold.tasks import reference, registry
 
 Backbone = str
@@ -76,7 +76,7 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
         )
     loaded = registry.load(name)
-    net = loaded.net.model if isinstance(loaded.net, TextEncoder) else loaded.net
-    if not isinstance(net, SequenceModel) or loaded.tokenizer is None:
+    found: Part = loaded.net.model if isinstance(loaded.net, TextEncoder) else loaded.net
+    if not isinstance(found, SequenceModel) or loaded.tokenizer is None:
         raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
-    return Chosen(SequenceModel(net.embedding, net.stack), loaded.tokenizer, True, loaded.notes)
+    return Chosen(SequenceModel(found.embedding, found.stack), loaded.tokenizer, True, loaded.notes)

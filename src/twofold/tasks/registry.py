@@ -77,4 +77,4 @@ def load(reference: str | Path, device: str = "cpu") -> Model:
 def _imported(path: Path) -> Model:
     found = checkpoints.open_checkpoint(path)
     name = "search" if found.encoder else "language"
-    return task(name).model.imported(found)  # type: ignore[attr-defined, no-any-return]
+    return task(name).model.imported(found)  # type: ignore[attr-defined]

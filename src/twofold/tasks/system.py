@@ -110,7 +110,7 @@ class TrainedSystem(ModelSystem):
         model = self.start(data, seed)
         history = train(
             model.net,
-            self.loss,
+            self.loss,  # type: ignore[arg-type]  # the network is the one that start() made, a Part
             self.batches(model, data, seed),
             budget,
             self.recipe(),

@@ -85,7 +85,7 @@ class Place:
         """Keeps the figures of single items, by part."""
         known = self.items()
         with tempfile.NamedTemporaryFile(dir=self.folder, delete=False, suffix=".npz") as file:
-            np.savez(file, **{**known, **items})
+            np.savez(file, **{**known, **items})  # type: ignore[arg-type]
         os.replace(file.name, self._items)
 
     def items(self) -> dict[str, np.ndarray]:

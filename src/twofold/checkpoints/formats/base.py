@@ -57,7 +57,11 @@ class Format(ABC):
             config = self._describe(network)
         except (KeyError, TypeError, IndexError, StopIteration):
             raise Refused(f"this network has not the shape of {self.title}", 1000) from None
-        faults = list(differences(network, expanded(self.to_spec(config))))
+        try:
+            wanted = self.to_spec(config)
+        except UserError as error:
+            raise Refused(f"{self.title} cannot hold this network: its {error}; or {_FILL}", 500) from None
+        faults = list(differences(network, expanded(wanted)))
         if faults:
             raise Refused(self._refusal(faults[0], network), len(faults))
         return config

@@ -189,6 +189,8 @@ class Attention(Mixer):
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Cache:
+        if self.causal == "no":
+            return super().new_cache(batch, max_len, dtype, device)
         like = self.like()
         where = like.device if device is None else device
         return KeyValueCache(batch, self.kv_heads, max_len, self.head_dim, dtype or like.dtype, where)

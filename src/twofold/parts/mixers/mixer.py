@@ -77,7 +77,7 @@ class Mixer(Part, abstract=True):
 
     def matrix(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None
-    ) -> Float[Tensor, "batch heads time time"]:
+    ) -> Float[Tensor, "batch heads time sources"]:
         """The mixing matrix: how much of each position's values every position takes.
 
         `merge(matrix(x, mask) @ values(x, mask))` is `forward(x, mask)`.

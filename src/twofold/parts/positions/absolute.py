@@ -20,8 +20,6 @@ class Learned(Position):
         UserError: on use, at a position of `max_len` or beyond.
     """
 
-    absolute = True
-
     def __init__(self, max_len: int, dim: int) -> None:
         super().__init__()
         at_least_one("Learned", max_len=max_len, dim=dim)
@@ -46,8 +44,6 @@ class Sinusoid(Position):
 
     Vaswani et al. 2017, §3.5, https://arxiv.org/abs/1706.03762
     """
-
-    absolute = True
 
     def __init__(self, base: float = 10000.0) -> None:
         super().__init__()

@@ -23,13 +23,11 @@ class Position(Part, abstract=True):
     Attributes:
         max_len: positions must be below this; None: no limit.
         needs_qk: uses queries and keys, so only attention can carry it.
-        absolute: adds something to the states themselves.
         after_softmax: `after` does something, so probabilities must be materialised.
     """
 
     max_len: int | None = None
     needs_qk: bool = False
-    absolute: bool = False
     after_softmax: bool = False
 
     def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
 from twofold.parts.part import Part
 from twofold.parts.positions.base import KeyPositions, Position, Positions, frequencies
 from twofold.parts.rules import visible
@@ -27,7 +28,7 @@ class LinearStretch(Stretch):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = factor
+        self.factor = _positive(type(self).__name__, factor)
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         return inverse / self.factor
@@ -41,7 +42,7 @@ class NtkStretch(Stretch):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = factor
+        self.factor = _positive(type(self).__name__, factor)
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         half = len(inverse)
@@ -50,16 +51,32 @@ class NtkStretch(Stretch):
 
 
 class Llama3Stretch(Stretch):
-    """Wavelengths beyond the trained length are stretched, short ones kept, those between blended (Llama 3.1)."""
+    """Long wavelengths are stretched by `factor`, short ones kept, those between blended (Llama 3.1).
+
+    Args:
+        factor: of the stretch.
+        low, high: turns within the trained length: stretched below `low`, kept above `high`.
+        trained: length the frequencies were trained for.
+    """
 
     def __init__(self, factor: float, low: float, high: float, trained: int) -> None:
         super().__init__()
+        at_least_one("Llama3Stretch", trained=trained)
+        if not high > low:
+            raise UserError(f"Llama3Stretch: high ({high}) must be above low ({low})")
+        factor = _positive("Llama3Stretch", factor)
         self.factor, self.low, self.high, self.trained = factor, low, high, trained
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         turns = self.trained * inverse / (2 * math.pi)
         blend = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
         return blend * inverse + (1 - blend) * inverse / self.factor
+
+
+def _positive(part: str, factor: float) -> float:
+    if factor <= 0:
+        raise UserError(f"{part}: factor is {factor}; it must be above 0")
+    return factor
 
 
 @dataclass(frozen=True, eq=False)
