@@ -128,11 +128,13 @@ def test_smollm2_weights_tokens_and_logits(smollm2: Imported) -> None:
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
     file = next(folder_of("smollm2").glob("*.gguf"))
-    told = load_gguf_checkpoint(str(file))["config"]
-    model = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(**{k: v for k, v in told.items() if not k.startswith("_")})
-    )
-    tensors = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)["tensors"]
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**smollm2.config))
+    loaded = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)
+    told, tensors = loaded["config"], loaded["tensors"]
+    for key in ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size"):
+        assert told[key] == smollm2.config[key]
+    assert told["rms_norm_eps"] == pytest.approx(smollm2.config["rms_norm_eps"])
+    assert told["rope_theta"] == smollm2.config["rope_parameters"]["rope_theta"]
     model.load_state_dict(tensors, strict=False)
     model.tie_weights()
     for name, part in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("o_proj", "out")):

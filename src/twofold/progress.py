@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -17,19 +17,29 @@ class Stage:
     """One piece of work: `done` of `total` units (None: not known), and a short note such as the loss.
 
     `remaining` overrides the estimate of the seconds left where the worker knows it better,
-    as under a budget of seconds.
+    as under a budget of seconds. `read` gives what is done where that can be read off, as from a clock.
     """
 
     def __init__(self, label: str, total: float | None, listener: Listener | None, depth: int) -> None:
         self.label, self.total, self.depth = label, total, depth
-        self.done: float = 0
+        self._done: float = 0
+        self.read: Callable[[], float] | None = None
         self.text = ""
         self.started = time.monotonic()
         self.remaining: float | None = None
         self._listener = listener
 
+    @property
+    def done(self) -> float:
+        """Units that are done."""
+        return self._done if self.read is None else min(self.read(), self.total or float("inf"))
+
+    @done.setter
+    def done(self, amount: float) -> None:
+        self._done = amount
+
     def advance(self, amount: float = 1, note: str | None = None) -> None:
-        self.done += amount
+        self._done += amount
         if note is not None:
             self.text = note
         if self._listener is not None:

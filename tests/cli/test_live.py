@@ -78,7 +78,8 @@ def test_the_live_display_shows_stages_and_what_is_done(monkeypatch) -> None:
 def test_state() -> None:
     stage = progress.Stage("train", 10, None, 0)
     assert live.state(stage) == "train: 0 %, 0 s"
-    stage.done, stage.text, stage.remaining = 4, "loss 2", 75
+    stage.advance(4, note="loss 2")
+    stage.remaining = 75
     assert live.state(stage) == "train: 40 %, loss 2, 0 s, 1 min 15 s left"
 
 

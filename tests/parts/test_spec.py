@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 
 import pytest
 import torch
@@ -233,6 +234,8 @@ def endless_list():
         ({"part": "Attention", "dim": 2**30, "heads": 2**30, "head_dim": 2**30}, "Attention|Dense"),
         ({"same": "x"}, "refers to 'x'"),
         ({"same": {}}, "refers to {}"),
+        ({"same": None}, "refers to None"),
+        (FFN_SPEC | {"as": 3}, "refers to 3"),
         ({"part": "Block", "mixer": None, "channel": {"same": "b"}, "as": "b"}, "contains itself"),
         (
             {"part": "Stack", "layers": [{"part": "NoNorm", "as": "a"}, {"part": "NoNorm", "as": "a"}]},
@@ -249,6 +252,42 @@ def test_damaged_specs_are_refused(spec, message):
         build(spec)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def places_in(value, path=()):
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in inner:
+        yield from places_in(child, (*path, key))
+
+
+JUNK = [None, True, -1, 0, 3, 10**9, 10**40, 1e308, float("inf"), "", "FFN", "rope", [], {}, [[]], {"part": "FFN"}]
+JUNK += [{"same": "rope"}, FFN_SPEC, [FFN_SPEC], {"part": "LayerNorm", "dim": 16, "as": "rope"}, b"x", object()]
+
+
+def test_any_damage_is_refused_or_harmless():
+    """Whatever stands in whatever place of a good spec: a network, or a message; never another error."""
+    draw = random.Random(0)
+    good = SequenceModel(
+        TokenEmbedding(9, 16), Stack([*ragged().stack.layers, *llama(9, 16, 2, 4, 2, 24).stack.layers])
+    )
+    good.stack.layers[5].channel.up = Dense(16, 24)
+    places = [path for path in places_in(good.spec()) if path]
+    messages = []
+    for _ in range(400):
+        spec = good.spec()
+        *way, last = draw.choice(places)
+        target = spec
+        for key in way:
+            target = target[key]
+        target[last] = draw.choice(JUNK)
+        try:
+            with torch.device("meta"):
+                build(spec)
+        except UserError as error:
+            messages.append(str(error))
+    assert 200 < len(messages) < 400
+    assert not [message for message in messages if "\n" in message or len(message) > 1000]
 
 
 def test_what_a_constructor_raises_is_put_in_words():

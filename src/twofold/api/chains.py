@@ -55,12 +55,14 @@ def apply(
     if out is not None:
         places.check_free(Path(out), fresh)
     whole = rows(task(model.task).default_data if data is None else data, columns)
-    calibration = sources.split(whole).part("train")
+    calibration = sources.split(whole, task(model.task).shares).part("train")
+    given = model
     with progress.stage("apply", total=len(chain)) as stage:
         for transform in chain:
             stage.note(transform.id)
             model = transform.apply(model, calibration, seed=seed)
             stage.advance()
+    model = model.renewed(given)
     if out is not None:
         model.save(out)
     return model

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from twofold import computing, progress
 from twofold.api import places
 from twofold.api.chains import Source, configured
@@ -20,6 +22,7 @@ from twofold.checkpoints.plain import write_json
 from twofold.errors import UserError, unknown
 from twofold.tasks import Model, ModelSystem, Task, load
 from twofold.tasks import task as task_named
+from twofold.training import distributed
 
 TRAINING = ".training"
 """Beside the model's folder `model`, `model.training` holds an unfinished run."""
@@ -43,6 +46,8 @@ class Fit:
     def go(self, out: str | Path | None = None, fresh: bool = False) -> Model:
         """The trained model; written to `out`, where an unfinished run goes on and a finished one is taken.
 
+        Under `torchrun` every process trains, and the first one writes.
+
         Raises:
             UserError: `out` holds another model, or another unfinished run.
         """
@@ -54,16 +59,21 @@ class Fit:
             warnings.warn(f"{place} was made by the same run before; --fresh makes it again", stacklevel=3)
             return load(place, computing.device())
         work = place.with_name(place.name + TRAINING)
-        self._open(work, fresh)
+        first = distributed.join()[0] == 0
+        if first:
+            self._open(work, fresh)
+        distributed.agreed(0, torch.device("cpu"))  # under torchrun, the others wait until the folder is open
         model = self._train(work / "checkpoint")
-        model.save(place)
-        shutil.rmtree(work)
+        if first:
+            model.save(place)
+            shutil.rmtree(work)
         return model
 
     def _train(self, checkpoints: Path | None) -> Model:
         with progress.stage(f"fit {self.system.id}"):
             model = self.system.fit(self.data, self.budget, seed=self.seed, folder=checkpoints).model
-            self.task.ready(model, self.data)
+            if distributed.rank() == 0:
+                self.task.ready(model, self.data)
         model.history[-1]["report"]["run"] = self.identity["run"]
         return model
 

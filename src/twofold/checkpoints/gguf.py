@@ -57,6 +57,13 @@ class Contents:
     notes: dict[str, str]
 
 
+class _Reader(GGUFReader):
+    """The reader, over the mapped bytes as a plain array: it makes a million slices, which cost `memmap` most."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, np.asarray(value) if isinstance(value, np.memmap) else value)
+
+
 def read(file: Path) -> Contents:
     """Reads and dequantizes a GGUF file.
 
@@ -78,7 +85,7 @@ def read(file: Path) -> Contents:
 
 
 def _read(file: Path) -> Contents:
-    reader = GGUFReader(file)
+    reader = _Reader(file)
     fields = {name: field.contents() for name, field in reader.fields.items() if name.partition(".")[0] != "GGUF"}
     config = _config(fields, str(file))
     heads, key_heads = config["num_attention_heads"], config["num_key_value_heads"]

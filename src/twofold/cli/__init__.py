@@ -23,6 +23,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
     A person's mistake is one line on standard error. `TWOFOLD_DEBUG=1` shows where it was found.
     """
+    if sys.stdout is None:  # closed by whoever called
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         code = _run(list(sys.argv[1:] if words is None else words))
         sys.stdout.flush()
@@ -82,11 +84,19 @@ def _call(command: Command, arguments: Namespace) -> int:
     function = getattr(import_module(module), name)
     if command.group == "look" and not getattr(arguments, "semantic", False):
         return function(arguments) or 0
+    from contextlib import redirect_stdout
+
     from twofold import progress
     from twofold.cli import live
 
-    listener = None if arguments.quiet else live.listener()
-    with progress.listening(listener), live.notes():
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun only the first process speaks
+    listener = live.listener() if first and not arguments.quiet else None
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(sys.stdout if first else nowhere),
+        progress.listening(listener),
+        live.notes(),
+    ):
         return function(arguments) or 0
 
 

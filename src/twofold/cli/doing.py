@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -39,8 +40,10 @@ def fit(arguments: Namespace) -> None:
     )
     _made(model, arguments)
     if not arguments.json:
-        data = f" {arguments.data}" if arguments.data else ""
-        print(f"How good is it? twofold evaluate {arguments.out}{data}")
+        words = ["twofold", "evaluate", arguments.out]
+        words += [arguments.data] if arguments.data else []
+        words += ["--columns", arguments.columns] if arguments.columns else []
+        print(f"How good is it? {shlex.join(words)}")
 
 
 def apply(arguments: Namespace) -> None:

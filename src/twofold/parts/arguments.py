@@ -83,8 +83,10 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: short."""
-    text = type(value).__name__ if isinstance(value, nn.Module) else repr(value)
+    """A value in a message: short, on one line."""
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -57,8 +57,9 @@ class _Builder:
             raise UserError(f"a part's spec is a mapping with the key {PART!r}, not {arguments.shown(spec)}")
         if depth > _DEEPEST:
             raise UserError(f"the network spec has more than {_DEEPEST} parts inside one another; it is damaged")
-        name = spec.get(SAME, spec.get(NAME))
-        return self.make(spec, depth) if name is None else self._named(name, depth)
+        if SAME in spec or NAME in spec:
+            return self._named(spec.get(SAME, spec.get(NAME)), depth)
+        return self.make(spec, depth)
 
     def _named(self, name: Any, depth: int) -> Part:
         if not isinstance(name, str) or name not in self.named:

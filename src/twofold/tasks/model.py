@@ -67,6 +67,10 @@ class Model:
         """An independent copy: changing one leaves the other as it is."""
         return copy.deepcopy(self)
 
+    def renewed(self, before: Self) -> Self:
+        """The model with what must be made again when the network of `before` was changed into this one's."""
+        return self
+
     def remember(self, id: str, options: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> Self:
         """Adds a line to the history."""
         self.history.append({"id": id, "options": dict(options), "report": dict(report or {})})

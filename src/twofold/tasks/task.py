@@ -37,6 +37,7 @@ class Task(ABC):
         default_data: the embedded data set that is used when none is named.
         baselines: ids of the plain baselines.
         model: the class of its models.
+        shares: how much of the data's groups goes into train, validation and test.
     """
 
     name: ClassVar[str]
@@ -45,6 +46,7 @@ class Task(ABC):
     default_data: ClassVar[str]
     baselines: ClassVar[tuple[str, ...]] = ()
     model: ClassVar[type[Model]]
+    shares: ClassVar[tuple[float, float, float]] = (0.8, 0.1, 0.1)
 
     @abstractmethod
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Any:

@@ -13,7 +13,7 @@ from twofold import computing, progress
 from twofold.catalog import Arm, Seconds
 from twofold.errors import UserError
 from twofold.measure import costs, reports, statistics
-from twofold.tasks import ModelSystem, load
+from twofold.tasks import Model, ModelSystem, load
 from twofold.tasks import task as task_named
 from twofold.trials import findings, latency
 from twofold.trials import plan as planning
@@ -94,6 +94,7 @@ class _Comparison:
         self.notes: list[str] = list(self.task.describe(self.data)["notes"])
         self.spent_before = self._open(fresh)
         self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
+        self.models: dict[str, Model] = {}
         self.measured = {arm.label: self._known(arm, system) for arm, system in self.arms}
 
     @property
@@ -104,7 +105,7 @@ class _Comparison:
     def run(self) -> dict[str, Any]:
         try:
             with progress.stage("compare", total=self.minutes * 60) as stage:
-                self.stage = stage
+                stage.read = lambda: self.spent
                 plan = self._plan()
                 self.data = self.task.cut(self.data, plan["share"]) if plan["share"] < 1 else self.data
                 for arm, system in self.arms:
@@ -151,6 +152,12 @@ class _Comparison:
 
     def _keep_time(self) -> None:
         write_json(self.out / "run.json", {"key": self.key, "spent": round(self.spent, 1)})
+
+    def _model(self, label: str) -> Model:
+        """The trained model of an arm, read once: what it has encoded serves latency, test and index alike."""
+        if label not in self.models:
+            self.models[label] = load(self.places[label].model)
+        return self.models[label]
 
     def _known(self, arm: Arm, system: ModelSystem) -> Measured:
         known = self.places[arm.label].load()
@@ -239,8 +246,6 @@ class _Comparison:
         place.save_items(validation=evaluation.items)
         measured.share = share
         place.save(measured)
-        self.stage.done = min(self.spent, self.minutes * 60)
-        self.stage.advance(0)
 
     def _choose(self) -> Measured | None:
         """The recommended arm, by validation alone; latencies are measured here, arms interleaved."""
@@ -250,8 +255,7 @@ class _Comparison:
             with progress.stage("latency", total=len(finished)):
                 serving = {}
                 for measured in finished:
-                    model = load(self.places[measured.label].model)
-                    serving[measured.label] = self.task.requests(model, self.data)
+                    serving[measured.label] = self.task.requests(self._model(measured.label), self.data)
                 for label, taken in latency.serving(serving).items():
                     self.measured[label].latency_ms = {"median": taken.median, "p95": taken.p95}
                     self.places[label].save(self.measured[label])
@@ -264,7 +268,7 @@ class _Comparison:
         if measured.quality is not None or not place.model.exists():
             return
         with progress.stage(f"test {arm.label}"):
-            evaluation = self.task.evaluate(load(place.model), self.data, "test")
+            evaluation = self.task.evaluate(self._model(arm.label), self.data, "test")
         interval = statistics.bootstrap(evaluation.items, seed=self.seed)
         measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
         measured.figures = evaluation.figures
@@ -281,7 +285,7 @@ class _Comparison:
         if best.exists():
             return
         with progress.stage("make the best one ready"):
-            self.task.ready(load(self.places[chosen.label].model), self.data).save(best)
+            self.task.ready(self._model(chosen.label), self.data).save(best)
 
     def _report(self, plan: Mapping[str, Any], chosen: Measured | None) -> dict[str, Any]:
         """Writes `compare.json` and `report.html`."""

@@ -70,7 +70,7 @@ def _model(
         assert claim.on is not None, "a claim about transforms names the checkpoint they start from"
         base = load(claim.on)
         base.spec |= {k: v for k, v in claim.setting.items() if k in base.spec}
-        model = system.apply(base, _rows(claim.data).part("train"), seed=seed)
+        model = system.apply(base, _rows(claim.data, task.shares).part("train"), seed=seed)
     seconds = time.perf_counter() - started
     detail: Mapping[str, Any] = model.history[-1]["report"] if model.history else {}
     return model, seconds, dict(detail)
@@ -84,9 +84,8 @@ def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[
 
 
 @lru_cache(maxsize=2)
-def _rows(name: str) -> Rows:
-    rows = read(name)
-    return rows if rows.splits is not None else split(rows)
+def _rows(name: str, shares: tuple[float, float, float]) -> Rows:
+    return split(read(name), shares)
 
 
 def _task_data(task: Task, claim: Claim) -> Any:

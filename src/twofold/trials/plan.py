@@ -12,6 +12,7 @@ from twofold.catalog import Arm, Steps
 from twofold.tasks import ModelSystem, Task
 
 SHORTEST = 20.0  # seconds of training below which an arm is not given a fair chance
+TRAINING = 0.3  # of the minutes, shared by the arms that train: less, and the data are cut instead
 FULL = 45.0  # seconds of training a piece below which arms are raced
 RUNGS = (0.25, 0.5, 1.0)
 ENDING = 6.0  # report, latencies, writing
@@ -93,10 +94,11 @@ def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -
         return sum(c.at(share) for c in costs.values()) + share * ready + ENDING
 
     available = minutes * 60 - spent
-    minimum = (overhead(1.0) + trained * SHORTEST / 2 + spent) / 60
+    minimum = (overhead(1.0) + trained * SHORTEST + spent) / 60
+    training = min(trained * SHORTEST, TRAINING * available)
     share = 1.0
-    while share > 0.05 and overhead(share) + trained * SHORTEST / 2 > available:
-        share *= 0.9
+    while share > 0.02 and overhead(share) + training > available:
+        share *= 0.95
     raced = trained > 1 and (available - overhead(share)) / trained < FULL
     return Plan(share, raced, minimum, overhead(share))
 

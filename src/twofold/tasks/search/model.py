@@ -75,6 +75,15 @@ class SearchModel(Model):
         ]
         return hits[0] if isinstance(query, str) else hits
 
+    def copy(self) -> Self:
+        """An independent copy, without the index: whoever changes the copy's network makes it anew."""
+        other = super().copy()
+        other._index, other._ids, other._texts = None, (), ()
+        return other
+
+    def renewed(self, before: Self) -> Self:
+        return self.index(before._texts, before._ids) if before.indexed and not self.indexed else self
+
     @property
     def indexed(self) -> int:
         """How many documents are in the index."""
@@ -150,8 +159,21 @@ class EncoderModel(SearchModel):
                 stage.advance(len(group))
         return Dense(out if out is not None else torch.empty(0, 0))
 
+    _encoded: dict[str, torch.Tensor] | None = None
+
+    def copy(self) -> Self:
+        other = super().copy()
+        other._encoded = None
+        return other
+
     def build_index(self, documents: Sequence[str]) -> Index:
-        return ExactIndex(self, self.encode(documents, side="document"))
+        """Documents that were indexed before in this process are not encoded again."""
+        if self._encoded is None:
+            self._encoded = {}
+        new = [d for d in dict.fromkeys(documents) if d not in self._encoded]
+        if new:
+            self._encoded.update(zip(new, self.encode(new, side="document").values, strict=True))
+        return ExactIndex(self, Dense(torch.stack([self._encoded[d] for d in documents])))
 
     def open_index(self, path: Path) -> Index:
         return ExactIndex.open(self, path)

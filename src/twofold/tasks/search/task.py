@@ -11,7 +11,7 @@ import numpy as np
 from twofold.data import Rows, read
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
-from twofold.tasks.search.data import PARTS, SearchData, from_rows
+from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.task import Evaluation, Task
 
@@ -26,6 +26,7 @@ class SearchTask(Task):
     default_data: ClassVar[str] = "pycode"
     baselines: ClassVar[tuple[str, ...]] = ("bm25", "minilm")
     model: ClassVar[type[Model]] = EncoderModel
+    shares: ClassVar[tuple[float, float, float]] = SHARES
 
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> SearchData:
         rows = source if isinstance(source, Rows) else read(source, columns=columns)
