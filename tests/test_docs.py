@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
-from twofold.cli import parser
+from twofold.cli import parse
 from twofold.trials import pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,9 +25,10 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    scope: dict[str, object] = {"__name__": "docs"}
+    module = types.ModuleType("twofold_docs_page")  # classes look up the module they were made in
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), scope)
+        exec(compile(block, str(page), "exec"), module.__dict__)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "bash")], ids=lambda p: p.name)
@@ -34,7 +37,7 @@ def test_commands_exist(page: Path) -> None:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["twofold"]:
-                parser().parse_args(words[1:])
+                parse(words[1:])
 
 
 def test_results_pages_are_those_of_the_records() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class TwofoldError(Exception):
@@ -19,6 +20,8 @@ class UserError(TwofoldError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a sentence, `" Did you mean 'gtr'?"`, or an empty string."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 

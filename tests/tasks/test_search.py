@@ -58,9 +58,7 @@ def test_no_test_document_is_seen_in_training() -> None:
 
 def test_groups_stay_together() -> None:
     groups = [f"g{i % 20}" for i in range(200)]
-    data = from_rows(
-        rows(query=[f"q{i}" for i in range(200)], document=[f"d{i}" for i in range(200)], group=groups)
-    )
+    data = from_rows(rows(query=[f"q{i}" for i in range(200)], document=[f"d{i}" for i in range(200)], group=groups))
     parts: dict[str, set[str]] = {}
     for text, part in zip(data.documents, data.document_parts, strict=True):
         parts.setdefault(groups[int(text[1:])], set()).add(str(part))

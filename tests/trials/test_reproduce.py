@@ -96,10 +96,11 @@ def test_every_arm_is_tuned_with_a_seed_that_enters_no_verdict(coin, monkeypatch
 
     monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, tune={"rate": (1.0, 2.0, 4.0)}))
     record = reproduce("coin", dry_run=True)
-    for arm in (*record["arms"], *record["checks"]):
+    for arm in record["arms"]:
         assert arm["options"]["rate"] == 2.0
         assert set(arm["tuning"]["rate"]) == {"1.0", "2.0", "4.0"}
-    assert sum(seed == SPARE_SEED for _, seed in RUNS) == 9
+    assert sum(seed == SPARE_SEED for _, seed in RUNS) == 6
+    assert record["checks"][0]["options"] == {"bias": 0.9, "rate": 2.0}
 
 
 def test_a_condition_that_is_not_met_makes_it_void(coin, monkeypatch) -> None:

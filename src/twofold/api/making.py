@@ -185,7 +185,10 @@ def export(
         raise unknown("format", to, ("hf",))
     chosen = opened(model)
     longest = chosen.spec.get("document_tokens")
-    return checkpoints.export_hf(chosen.net, chosen.tokenizer, out, max_len=longest, fill=fill, fresh=fresh)
+    hints = chosen.notes.get("config")
+    return checkpoints.export_hf(
+        chosen.net, chosen.tokenizer, out, hints, fill=fill, max_len=longest, card=chosen.card, fresh=fresh
+    )
 
 
 def opened(model: Model | str | Path) -> Model:

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,7 +182,7 @@ def checked(cls: type, name: str, options: Mapping[str, Any]) -> Any:
     """`cls(**options)`, with pydantic's errors as one line that names option, value and what is allowed."""
     from pydantic import ValidationError
 
-    known = list(getattr(cls, "__dataclass_fields__", {}))
+    known = [option.name for option in fields(cls)]
     for option in options:
         if option not in known:
             raise unknown(f"option of {name}", option, known)

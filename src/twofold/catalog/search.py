@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 from twofold.catalog import index
 

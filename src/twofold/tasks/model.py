@@ -23,7 +23,7 @@ class Model:
         tokenizer: text to ids; None where the input is not text.
         spec: the task's own settings (lengths, prefixes), JSON-able.
         history: what was done to it, oldest first: `{"id", "options", "report"}` of each system and transform.
-        notes: licence and source of weights that came from elsewhere.
+        notes: licence and source of weights that came from elsewhere; under `config` what their format says of them.
     """
 
     task: ClassVar[str] = ""
@@ -90,7 +90,7 @@ class Model:
             task={"name": self.task, **self.spec},
             tokenizer=self.tokenizer.to_dict() if self.tokenizer is not None else None,
             history=self.history,
-            card=self._card(),
+            card=self.card,
             notes=self.notes,
             files=self._files,
         )
@@ -122,9 +122,11 @@ class Model:
             return torch.device("cpu")
         return next((p.device for p in self._net.parameters()), torch.device("cpu"))
 
-    def _card(self) -> str:
+    @property
+    def card(self) -> str:
+        """What the model is and where it came from, as Markdown."""
         steps = "\n".join(f"- `{h['id']}` {_options(h['options'])}" for h in self.history) or "- untouched"
-        notes = "\n".join(f"- {k}: {v}" for k, v in self.notes.items())
+        notes = "\n".join(f"- {k}: {v}" for k, v in self.notes.items() if k != "config")
         text = f"# A Twofold model for `{self.task}`\n\n{self.parameters:,} parameters.\n\n## History\n\n{steps}\n"
         return text + (f"\n## Notes\n\n{notes}\n" if notes else "")
 

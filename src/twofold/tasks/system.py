@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from twofold import computing
 from twofold.catalog import Budget, Card, Claim
 from twofold.data.rows import Rows
 from twofold.objectives import Loss
@@ -107,7 +108,7 @@ class TrainedSystem(ModelSystem):
         folder: str | Path | None = None,
         until: float | None = None,
     ) -> Fitted:
-        model = self.start(data, seed)
+        model = self.start(data, seed).to(computing.device())
         history = train(
             model.net,
             self.loss,  # type: ignore[arg-type]  # the network is the one that start() made, a Part

@@ -48,7 +48,7 @@ def reproduce(
         id: of a system with a claim.
         repeats: how many paired repeats; by default as the claim says.
         first_seed: of the first repeat; a final verdict after changes takes fresh seeds.
-        retune: choose tuned options again instead of taking the recorded choice.
+        retune: run the tuning again instead of taking what is kept of it.
         timings: measure times too, alone on the machine, arms interleaved.
         side: run the side arms as well.
         dry_run: measure without writing a record (works from changed code).
@@ -85,7 +85,7 @@ class _Reproduction:
 
     def run(self, side: bool, timings: bool, commit: str | None, dry_run: bool) -> dict[str, Any]:
         arms = [self._tuned(arm) for arm in self.claim.arms]
-        beside = [self._tuned(arm) for arm in self.claim.side] if side else []
+        beside = [self._beside(arm, arms[1][0]) for arm in self.claim.side] if side else []
         with progress.stage(f"claim of {self.id}", total=len(arms) * len(self.seeds) + len(beside)) as stage:
             runs: dict[str, list[Outcome]] = {arm.label: [] for arm, _ in arms}
             for seed in self.seeds:
@@ -109,13 +109,13 @@ class _Reproduction:
         rows = read(self.claim.data)
         return {"name": rows.name, "source": rows.source, "fingerprint": rows.fingerprint}
 
-    def _kept(self, arm: Arm, seed: int, part: str = "test", steps: int | None = None) -> Outcome:
-        """A run, or what is kept of it from before."""
+    def _kept(self, arm: Arm, seed: int, part: str = "test", steps: int | None = None, again: bool = False) -> Outcome:
+        """A run, or what is kept of it from before (unless it is wanted again)."""
         key = [arm.id, arm.options, asdict(self.claim)["setting"], self.claim.data, self.data["fingerprint"]]
         key += [self.claim.as_dict().get("budget"), self.claim.metric, seed, part, steps, self.traces.get(arm.label)]
         name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:24]
         file = cache_dir() / "runs" / self.id / f"{name}.json"
-        if file.exists():
+        if file.exists() and not again:
             return Outcome(**json.loads(file.read_text(encoding="utf-8")))
         outcome = run(arm, self.claim, self.task, seed, part, steps)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ class _Reproduction:
 
     def _tuned(self, arm: Arm) -> tuple[Arm, dict[str, Any] | None]:
         """The arm with its tuned options, chosen on validation with a spare seed, and the scores."""
-        if not self.claim.tune or not set(self.claim.tune) <= set(getattr(resolve(arm.id), "__dataclass_fields__")):  # noqa: B009
+        if not set(self.claim.tune) <= set(getattr(resolve(arm.id), "__dataclass_fields__", {})):
             return arm, None
         chosen, scores = dict(arm.options), {}
         better = max if self.claim.direction == "higher" else min
@@ -132,11 +132,17 @@ class _Reproduction:
             found = {}
             for value in candidates:
                 trial = Arm(arm.id, **{**chosen, **self.claim.trial, option: value})
-                outcome = self._kept(trial, SPARE_SEED, "validation", TUNING_STEPS)
+                outcome = self._kept(trial, SPARE_SEED, "validation", TUNING_STEPS, again=self.retune)
                 found[value] = outcome.figures[self.claim.tune_by or self.claim.metric]
             chosen[option] = better(found, key=lambda v: found[v])
             scores[option] = {str(k): round(v, 4) for k, v in found.items()}
         return Arm(arm.id, **chosen), scores
+
+    def _beside(self, arm: Arm, method: Arm) -> tuple[Arm, None]:
+        """A side arm: it takes what was chosen for the method, where it has those options and does not set them."""
+        known = getattr(resolve(arm.id), "__dataclass_fields__", {})
+        taken = {k: method.options[k] for k in self.claim.tune if k in known and k in method.options}
+        return Arm(arm.id, **{**taken, **arm.options}), None
 
     def _record(
         self,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 from pathlib import Path
-from typing import Any
 
 from twofold.errors import unknown
 

@@ -168,7 +168,12 @@ class LanguageModel(Model):
     def imported(cls, found: Imported) -> LanguageModel:
         """A decoder from a checkpoint, with a context of at most 2,048 tokens (memory grows with it)."""
         length = min(found.net.max_len or 2048, 2048)
-        return cls(found.net.eval(), found.tokenizer, {"length": length}, notes={"source": found.source, **found.notes})
+        return cls(
+            found.net.eval(),
+            found.tokenizer,
+            {"length": length},
+            notes={"source": found.source, **found.notes, "config": found.config},
+        )
 
 
 def utf8(text: str) -> bytes:

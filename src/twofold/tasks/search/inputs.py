@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ class Inputs(Protocol):
 
     @property
     def tokens(self) -> int: ...
+    def rows(self, index: Tensor) -> Self: ...
+    def to(self, device: torch.device) -> Self: ...
     def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]: ...
 
 
@@ -34,6 +36,14 @@ class TokenInputs:
     @property
     def tokens(self) -> int:
         return int(self.real.sum())
+
+    def rows(self, index: Tensor) -> TokenInputs:
+        """Those texts alone."""
+        return TokenInputs(self.ids[index], self.real[index])
+
+    def to(self, device: torch.device) -> TokenInputs:
+        """The same on another device."""
+        return TokenInputs(self.ids.to(device), self.real.to(device))
 
     def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
         vectors: Tensor = net(self.ids, self.real)
@@ -51,6 +61,14 @@ class StateInputs:
     @property
     def tokens(self) -> int:
         return int(self.real.sum())
+
+    def rows(self, index: Tensor) -> StateInputs:
+        """Those texts alone."""
+        return StateInputs(self.states[index], self.real[index], self.layers)
+
+    def to(self, device: torch.device) -> StateInputs:
+        """The same on another device."""
+        return StateInputs(self.states.to(device), self.real.to(device), self.layers)
 
     def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
         return net.upper(self.states, self.real, self.layers)

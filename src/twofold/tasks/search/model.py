@@ -181,10 +181,18 @@ class EncoderModel(SearchModel):
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:
         """A sentence encoder from a checkpoint: its own pooling where it names one, else the mean."""
-        pooling = found.pooling or {}
-        net = TextEncoder(found.net, pooling.get("pool") or Mean(), normalise=bool(pooling.get("normalise", True)))
-        spec = {"query_tokens": 64, "document_tokens": 256, "query_prefix": "", "document_prefix": ""}
-        return cls(net.eval(), found.tokenizer, spec, notes={"source": found.source, **found.notes})
+        pooling = found.pooling or {"pool": Mean(), "project": None, "normalise": True, "max_len": None, "prompts": {}}
+        net = TextEncoder(found.net, pooling["pool"], pooling["project"], normalise=pooling["normalise"])
+        longest = min(pooling["max_len"] or 256, found.net.max_len or 256)
+        prompts = pooling["prompts"]
+        spec = {
+            "query_tokens": min(64, longest),
+            "document_tokens": longest,
+            "query_prefix": prompts.get("query", ""),
+            "document_prefix": prompts.get("document", prompts.get("passage", "")),
+        }
+        notes = {"source": found.source, **found.notes, "config": found.config}
+        return cls(net.eval(), found.tokenizer, spec, notes=notes)
 
 
 class LexicalModel(SearchModel):

@@ -41,6 +41,20 @@ class PairBatch:
     def tokens(self) -> int:
         return self.queries.tokens + self.documents.tokens
 
+    def shard(self, rank: int, world: int) -> PairBatch:
+        """One process's share: its queries with their documents, and its part of the hard negatives."""
+        pairs = torch.arange(len(self.query_ids)).tensor_split(world)[rank]
+        hard = torch.arange(len(self.query_ids), len(self.document_ids)).tensor_split(world)[rank]
+        mine = torch.cat([pairs, hard])
+        return PairBatch(
+            self.queries.rows(pairs), self.documents.rows(mine), self.query_ids[pairs], self.document_ids[mine]
+        )
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The same on another device."""
+        ids = self.query_ids.to(device), self.document_ids.to(device)
+        return PairBatch(self.queries.to(device), self.documents.to(device), *ids)
+
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SearchSystem(TrainedSystem):
