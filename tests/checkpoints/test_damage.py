@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.checkpoints.conftest import Made, refused
 from tests.checkpoints.models import network, write
-
 from twofold.checkpoints import folder, open_checkpoint
 from twofold.errors import UserError
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from tests.checkpoints.conftest import TEXTS, Made, close, ids
 from torch import nn
 
+from tests.checkpoints.conftest import TEXTS, Made, close, ids
 from twofold import parts
 from twofold.checkpoints import export_hf, open_checkpoint
 from twofold.data import batches

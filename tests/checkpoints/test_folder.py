@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.checkpoints.models import network, write
 from torch import Tensor, nn
 
+from tests.checkpoints.models import network, write
 from twofold import parts
 from twofold.checkpoints import folder
 from twofold.errors import UserError

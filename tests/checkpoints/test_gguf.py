@@ -13,8 +13,8 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType as Kind
-from tests.checkpoints.conftest import TEXTS, close, ids, refused
 
+from tests.checkpoints.conftest import TEXTS, close, ids, refused
 from twofold.checkpoints import gguf, open_checkpoint
 from twofold.checkpoints.bpe import byte_level_bpe
 from twofold.errors import UserError

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.checkpoints.conftest import Made, close, ids
 
+from tests.checkpoints.conftest import Made, close, ids
 from twofold.checkpoints import folder, open_checkpoint
 from twofold.errors import UserError
 from twofold.parts import Cls, Mean, TiedHead

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
-from tests.checkpoints.models import network, write
 
+from tests.checkpoints.models import network, write
 from twofold.checkpoints import folder
 from twofold.checkpoints import tensors as weights
 from twofold.checkpoints.replace import STALE_SECONDS

@@ -65,8 +65,9 @@ def test_export(run, encoder, here, monkeypatch) -> None:
 
     given = {}
 
-    def export(net, tokenizer, folder, **settings):
+    def export(net, tokenizer, folder, hints=None, *, card, **settings):
         given.update(settings, tokenizer=tokenizer)
+        assert card.startswith("# A Twofold model")
         return folder
 
     monkeypatch.setattr(checkpoints, "export_hf", export)

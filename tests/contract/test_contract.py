@@ -89,7 +89,7 @@ def test_loss_falls_on_one_batch(id: str, rows: Any) -> None:
         loss = system.loss(model.net, batch).value
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
 
 

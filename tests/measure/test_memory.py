@@ -1,3 +1,4 @@
+import mmap
 import time
 from pathlib import Path
 
@@ -11,10 +12,11 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the s
 
 
 def touch(megabytes: int, seconds: float = 0.0) -> None:
-    """Holds so much memory for a moment."""
-    held = bytearray(b"x") * (megabytes * MB)
-    time.sleep(seconds)
-    del held
+    """Holds so much memory for a moment: fresh pages, not those that the process has freed and kept."""
+    with mmap.mmap(-1, megabytes * MB) as held:
+        for page in range(0, len(held), mmap.PAGESIZE):
+            held[page] = 1
+        time.sleep(seconds)
 
 
 @linux

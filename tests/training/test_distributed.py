@@ -21,8 +21,8 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
     run = subprocess.run(
-        [sys.executable, *command, "training.two_processes", str(folder)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, *command, "tests.training.two_processes", str(folder)],
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

@@ -12,8 +12,8 @@ import pytest
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_steps_it_ends_with_the_same_bits(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "training.killed_run", str(tmp_path)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", "tests.training.killed_run", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=120,

@@ -16,34 +16,7 @@ if TYPE_CHECKING:
 from twofold.catalog import index
 
 _K1, _B = 1.2, 0.75
-_STOP = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "for",
-        "from",
-        "i",
-        "in",
-        "is",
-        "it",
-        "my",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "this",
-        "to",
-        "want",
-        "with",
-    ]
-)
+_STOP = frozenset("a an and are as at be by for from i in is it my of on or that the this to want with".split())  # noqa: SIM905
 
 
 def find(need: str, limit: int = 10) -> list[dict[str, Any]]:

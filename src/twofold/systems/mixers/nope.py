@@ -71,8 +71,12 @@ class Exercise:
 class Nope(StudySystem):
     """Length generalisation of decoders with each position scheme, none included, trained from scratch."""
 
-    schemes: Annotated[tuple[Scheme, ...], BeforeValidator(_listed)] = Field(SCHEMES, min_length=1)
-    tasks: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(("copy", "sort"), min_length=1)
+    schemes: Annotated[tuple[Scheme, ...], BeforeValidator(_listed)] = Field(
+        SCHEMES, min_length=1, description="position schemes that are compared"
+    )
+    tasks: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        ("copy", "sort"), min_length=1, description="kinds of problem"
+    )
     problems: str | None = Field(
         None, description="own generator, ./mine.py:function: a length in, (prompt, answer) out"
     )
