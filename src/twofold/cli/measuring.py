@@ -98,16 +98,25 @@ def _print(record: dict[str, Any]) -> None:
     metric = claim["metric"]
     print(f"{record['id']}: {record['verdict']}")
     print(claim["says"])
-    rows = [_row(arm, metric, role) for arm, role in zip(record["arms"], ("baseline", "method"), strict=True)]
-    rows += [_row(arm, metric, "beside") for arm in record["checks"]]
+    rows = [
+        row
+        for arm, role in zip(record["arms"], ("baseline", "method"), strict=True)
+        for row in _rows(arm, metric, role)
+    ]
+    rows += [row for arm in record["checks"] for row in _rows(arm, metric, "beside")]
     print()
     print(terminal.text(terminal.table(("arm", "role", metric, "each repeat"), rows)), end="")
     print()
     print(f"effect {effect['mean']:+.4f}, 95 % interval {effect['low']:+.4f} to {effect['high']:+.4f}: {record['why']}")
 
 
-def _row(arm: dict[str, Any], metric: str, role: str) -> tuple[str, str, float, str]:
+def _rows(arm: dict[str, Any], metric: str, role: str) -> list[tuple[str, str, float, str]]:
+    """An arm's lines: one, or one for each `metric.name` of a study that measures several things at once."""
     options = ", ".join(f"{k}={v}" for k, v in arm["options"].items())
-    values = arm["figures"][metric]
     name = f"{arm['id']} ({options})" if options else arm["id"]
-    return name, role, sum(values) / len(values), "  ".join(f"{v:.4f}" for v in values)
+    found = []
+    for figure, values in arm["figures"].items():
+        if figure == metric or figure.startswith(f"{metric}."):
+            shown = name if figure == metric else f"{arm['id']}: {figure.removeprefix(f'{metric}.')}"
+            found.append((shown, role, sum(values) / len(values), "  ".join(f"{v:.4f}" for v in values)))
+    return found

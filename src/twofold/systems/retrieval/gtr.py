@@ -35,6 +35,7 @@ from twofold.tasks.search import PairBatch, PairBatches, SearchData, SearchSyste
     simplified=(
         "AdamW in place of Adafactor, and batches of tens in place of 2,048",
         "a projection on a pretrained backbone starts as the identity, so that nothing is lost at the start",
+        "both stages see the same pairs; the second adds BM25 negatives, in place of other, judged data",
     ),
 )
 class Gtr(SearchSystem):
@@ -83,6 +84,6 @@ class Gtr(SearchSystem):
         metric="mrr@10",
         by=0.02,
         budget=Steps(400),
-        tune={"lr": (5e-4, 1e-3, 2e-3)},
+        tune={"lr": (1e-4, 2e-4, 5e-4)},
         minutes=5,
     )
