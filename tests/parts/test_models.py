@@ -152,9 +152,11 @@ def test_pools(pool, want):
         assert torch.isfinite(pool(STATES.to(dtype), SEEN)).all()
 
 
-def test_first_m_wants_as_many():
-    with pytest.raises(UserError, match="keeps 5 tokens and the input has 4"):
-        FirstM(5)(STATES, SEEN)
+def test_first_m_of_a_shorter_input_adds_zeros():
+    kept = FirstM(5)(STATES, SEEN)
+    assert kept.shape == (2, 5, STATES.shape[2])
+    assert torch.equal(kept[:, :4], FirstM(4)(STATES, SEEN))
+    assert torch.equal(kept[:, 4], torch.zeros(2, STATES.shape[2]))
 
 
 def test_text_encoder():

@@ -41,6 +41,8 @@ def test_grade_zero_adds_the_document_and_no_answer() -> None:
     data = from_rows(rows(query=["a", "a"], document=["x", "y"], grade=[1, 0], split=["test"] * 2))
     assert set(data.documents) == {"x", "y"}
     assert sum(len(r) for r in data.relevant) == 1
+    (rivals,) = data.rivals
+    assert [data.documents[d] for d in rivals] == ["y"]
 
 
 def test_a_grade_that_is_no_number_is_named() -> None:
@@ -165,6 +167,20 @@ def test_a_broken_index_is_refused(tmp_path) -> None:
     (tmp_path / "m" / "index" / "documents.jsonl").write_text(json.dumps({"id": 1}))
     with pytest.raises(UserError, match="build it again"):
         load(tmp_path / "m")
+
+
+def test_given_documents_are_ranked_without_an_index() -> None:
+    texts = ["a red lamp", "the river", "a garden with a ladder"]
+    for model in (small_model(), LexicalModel(None, None, {})):
+        hits = model.rerank("the red lamp", texts)
+        assert sorted(hit.text for hit in hits) == sorted(texts)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert texts[int(hits[0].id)] == hits[0].text
+        scores = model.pair_scores(["the red lamp", "a river", "the red lamp"], texts)
+        assert scores[0] == pytest.approx(next(h.score for h in hits if h.id == "0"), rel=1e-5)
+    assert LexicalModel(None, None, {}).rerank("the red lamp", texts, 1)[0].text == "a red lamp"
+    with pytest.raises(UserError, match="query is empty"):
+        small_model().rerank(" ", texts)
 
 
 def test_kept_states_give_what_the_whole_network_gives() -> None:

@@ -1,9 +1,21 @@
 """What a model is asked to do: losses, and the corruptions that go with them. One function each."""
 
-from twofold.objectives import distillation
+from twofold.objectives import distillation, ranking
 from twofold.objectives.causal import causal
 from twofold.objectives.contrastive import info_nce
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
+from twofold.objectives.sparsity import flops, quadratic
 
-__all__ = ["IGNORED", "Loss", "causal", "distillation", "info_nce", "mask_tokens", "masked"]
+__all__ = [
+    "IGNORED",
+    "Loss",
+    "causal",
+    "distillation",
+    "flops",
+    "info_nce",
+    "mask_tokens",
+    "masked",
+    "quadratic",
+    "ranking",
+]

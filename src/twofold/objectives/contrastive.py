@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -10,21 +12,24 @@ from torch import Tensor
 from twofold.objectives import ranks
 from twofold.objectives.loss import Loss, full_precision
 
+Score = Callable[[Tensor, Tensor], Tensor]
+
 
 def info_nce(
-    queries: Float[Tensor, "batch dim"],
-    documents: Float[Tensor, "candidates dim"],
+    queries: Float[Tensor, "batch *few dim"],
+    documents: Float[Tensor, "candidates *more dim"],
     temperature: float | Float[Tensor, ""],
     *,
     two_way: bool = True,
     query_ids: Int[Tensor, "batch"] | None = None,
     document_ids: Int[Tensor, "candidates"] | None = None,
     gather: bool = True,
+    score: Score | None = None,
 ) -> Loss:
     """InfoNCE: every query must find its own document among the documents of the whole batch.
 
     van den Oord et al. 2018, https://arxiv.org/abs/1807.03748; in both directions as Ni et al. 2022,
-    https://arxiv.org/abs/2112.07899. With s the dot products divided by the temperature, the loss is
+    https://arxiv.org/abs/2112.07899. With s the dot products (or other scores) divided by the temperature, the loss is
     `mean_i −log softmax_j(s_ij)[i]` over all documents j, plus, in two ways, `mean_i −log softmax_k(s_ki)[i]`
     over the queries k.
 
@@ -40,6 +45,7 @@ def info_nce(
         document_ids: equal numbers mark the same document; None: all differ.
         gather: in distributed training, take the batch of all ranks together. The value is then the same on
             every rank, and equals that of one process with the whole batch; so do the averaged gradients.
+        score: every query against every document, `[batch, candidates]`; None for the dot product.
 
     Returns:
         The loss in nats; figures `loss` and `accuracy` (the share of queries that rank their document first).
@@ -55,7 +61,7 @@ def info_nce(
 
     # A low temperature magnifies rounding: products stay in full precision under autocast.
     with torch.autocast(queries.device.type, enabled=False):
-        scores = queries @ documents.T / temperature
+        scores = (queries @ documents.T if score is None else score(queries, documents)) / temperature
     scores = scores.masked_fill(_false_negatives(scores, query_ids, document_ids), -torch.inf)
     own = torch.arange(len(queries), device=scores.device)
     value = F.cross_entropy(scores, own)

@@ -10,15 +10,16 @@ from twofold.parts.building import build
 from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
-from twofold.parts.encoders import TextEncoder
+from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.heads import Head, LMHead, MLMHead, SequenceHead, TiedHead, TokenHead
+from twofold.parts.interactions import CandidateAttention
 from twofold.parts.linear import LINEAR, Dense
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part, registered
-from twofold.parts.pooling import Cls, FirstM, Last, Max, Mean, Pool, WeightedMean
+from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
     Learned,
@@ -33,6 +34,7 @@ from twofold.parts.positions import (
 )
 from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
 from twofold.parts.projection import Projection
+from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
     Parallel,
@@ -56,10 +58,13 @@ __all__ = [
     "Attention",
     "Block",
     "Cache",
+    "CandidateAttention",
     "ChannelMixer",
     "Cls",
+    "CodeAttention",
     "CrossAttention",
     "Dense",
+    "Encoder",
     "FirstM",
     "Head",
     "KeyValueCache",
@@ -72,6 +77,7 @@ __all__ = [
     "MLMHead",
     "Mask",
     "Max",
+    "MaxTerms",
     "Mean",
     "MemoryCache",
     "Mixer",
@@ -91,6 +97,7 @@ __all__ = [
     "SequenceModel",
     "Single",
     "Sinusoid",
+    "SparseEncoder",
     "Stack",
     "StackCache",
     "T5Bias",
@@ -98,6 +105,8 @@ __all__ = [
     "TiedHead",
     "TokenEmbedding",
     "TokenHead",
+    "Tower",
+    "TwoTowers",
     "WeightedMean",
     "Wiring",
     "add_aux",

@@ -1,6 +1,8 @@
-"""`TextEncoder`: one vector (or a few) for each text."""
+"""Encoders: networks that make vectors of texts, and say how a query's vectors are scored against a document's."""
 
 from __future__ import annotations
+
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -10,20 +12,40 @@ from twofold.parts.masks import Mask
 from twofold.parts.model import SequenceModel
 from twofold.parts.part import Part
 
+Side = Literal["query", "document"]
 
-class TextEncoder(Part):
-    """A sequence model, a pool, a projection (where given) and unit length (where asked).
 
-    Args:
-        model: its head, if any, is not used.
-        pool: `pool(states, real)`.
-        project: a part `[..., D] -> [..., d]` after pooling.
-        normalise: vectors of unit Euclidean length, so that a dot product is a cosine.
+class Encoder(Part, abstract=True):
+    """What search asks of a network: a tower for each side, and the score of their vectors.
+
+    Attributes:
+        sparse: vectors `[B, V]` are mostly zeros, one value for each token of the vocabulary.
     """
 
-    def __init__(self, model: SequenceModel, pool: Part, project: Part | None = None, normalise: bool = True) -> None:
-        super().__init__()
-        self.model, self.pool, self.project, self.normalise = model, pool, project, normalise
+    sparse: ClassVar[bool] = False
+
+    def tower(self, side: Side) -> Tower:
+        """What encodes the texts of one side."""
+        raise NotImplementedError
+
+    def score(
+        self, queries: Float[Tensor, "queries *few dim"], documents: Float[Tensor, "documents *more dim"]
+    ) -> Float[Tensor, "queries documents"]:
+        """Every query against every document: here the dot product of their vectors."""
+        return queries @ documents.T
+
+
+class Tower(Encoder, abstract=True):
+    """A sequence model and what reads its states; by itself the encoder of both sides.
+
+    A subclass keeps its `SequenceModel` as `model` and says in `read` what it makes of the states.
+    """
+
+    model: SequenceModel
+
+    def tower(self, side: Side) -> Tower:
+        """Itself: one network for queries and documents."""
+        return self
 
     def forward(
         self, ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"] | None = None
@@ -40,10 +62,66 @@ class TextEncoder(Part):
     def upper(
         self, states: Float[Tensor, "batch time dim"], real: Bool[Tensor, "batch time"] | None, layers: int
     ) -> Float[Tensor, "batch *few out"]:
-        """The rest: blocks from `layers` on, pool, projection; `upper(lower(ids, real, n), real, n)` is `forward`."""
+        """The rest: blocks from `layers` on, then `read`; `upper(lower(ids, real, n), real, n)` is `forward`."""
         mask = Mask.of(real)
         states = self.model.stack(states, mask, start=layers)
-        pooled = self.pool(states, mask.real(states))
+        return self.read(states, mask.real(states))
+
+    def read(
+        self, states: Float[Tensor, "batch time dim"], real: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch *few out"]:
+        """Vectors from the states of the last block."""
+        raise NotImplementedError
+
+
+class TextEncoder(Tower):
+    """A sequence model, a pool, a projection (where given) and unit length (where asked).
+
+    Args:
+        model: its head, if any, is not used.
+        pool: `pool(states, real)`.
+        project: a part `[..., D] -> [..., d]` after pooling.
+        normalise: vectors of unit Euclidean length, so that a dot product is a cosine.
+    """
+
+    def __init__(self, model: SequenceModel, pool: Part, project: Part | None = None, normalise: bool = True) -> None:
+        super().__init__()
+        self.model, self.pool, self.project, self.normalise = model, pool, project, normalise
+
+    def read(
+        self, states: Float[Tensor, "batch time dim"], real: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch *few out"]:
+        """Pool, projection, length."""
+        pooled = self.pool(states, real)
         if self.project is not None:
             pooled = self.project(pooled)
         return F.normalize(pooled, dim=-1) if self.normalise else pooled
+
+
+class TwoTowers(Encoder):
+    """One network for queries, another for documents, and how their vectors meet.
+
+    Args:
+        query, document: the towers.
+        interaction: `interaction(queries, documents) -> [queries, documents]`; None for the dot product.
+    """
+
+    def __init__(self, query: Tower, document: Tower, interaction: Part | None = None) -> None:
+        super().__init__()
+        self.query, self.document, self.interaction = query, document, interaction
+
+    def tower(self, side: Side) -> Tower:
+        """The tower of that side."""
+        return self.query if side == "query" else self.document
+
+    def forward(
+        self, ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch *few out"]:
+        """Vectors of documents; those of queries come from `tower("query")`."""
+        return self.document(ids, real)
+
+    def score(
+        self, queries: Float[Tensor, "queries *few dim"], documents: Float[Tensor, "documents *more dim"]
+    ) -> Float[Tensor, "queries documents"]:
+        """Every query against every document."""
+        return super().score(queries, documents) if self.interaction is None else self.interaction(queries, documents)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
+from twofold.parts.init import normal
 from twofold.parts.part import Part
 
 States = Float[Tensor, "batch time dim"]
@@ -67,13 +68,29 @@ class FirstM(Pool):
         self.count = count
 
     def forward(self, states: States, real: Real) -> Float[Tensor, "batch few dim"]:
-        if self.count > states.shape[1]:
-            raise UserError(
-                f"FirstM keeps {self.count} tokens and the input has {states.shape[1]}; pad it, or keep fewer"
-            )
         first = real.int().argsort(stable=True, dim=1, descending=True)[:, : self.count]
         kept = states.gather(1, first[..., None].expand(-1, -1, states.shape[2]))
-        return kept * real.gather(1, first)[..., None]
+        kept = kept * real.gather(1, first)[..., None]
+        return F.pad(kept, (0, 0, 0, self.count - kept.shape[1]))
+
+
+class CodeAttention(Pool):
+    """`count` learned codes attend over the tokens, `[B, count, D]`: `Σ_t softmax_t(code · h_t) h_t`.
+
+    Humeau et al. 2020, https://arxiv.org/abs/1905.01969, section 4.4. Codes start random: equal ones would stay equal.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        at_least_one("CodeAttention", dim=dim, count=count)
+        self.codes = nn.Parameter(torch.empty(count, dim))
+        normal(self.codes, dim**-0.5)
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch few dim"]:
+        logits = torch.einsum("btd,md->bmt", states, self.codes)
+        seen = real[:, None]
+        weights = logits.masked_fill(~seen, torch.finfo(logits.dtype).min).softmax(-1) * seen
+        return weights @ states
 
 
 def _at(states: Tensor, real: Tensor, index: Tensor) -> Tensor:

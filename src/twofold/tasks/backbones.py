@@ -11,7 +11,7 @@ import torch
 
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
-from twofold.parts import Part, SequenceModel, TextEncoder, presets
+from twofold.parts import Encoder, Part, SequenceModel, presets
 from twofold.tasks import reference, registry
 
 Backbone = str
@@ -37,12 +37,13 @@ _SIZED = re.compile(r"([a-z0-9]+)-(\d+)x(\d+)")
 
 @dataclass(frozen=True)
 class Chosen:
-    """A backbone: its network without a head, its tokenizer, and whether it was trained before."""
+    """A backbone: its network without a head, its tokenizer, whether it was trained before, and with which head."""
 
     model: SequenceModel
     tokenizer: Tokenizer
     pretrained: bool
     notes: dict[str, object]
+    head: Part | None = None
 
 
 def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab: int = 4096) -> Chosen:
@@ -68,7 +69,7 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
         trained = reference.model(name, seed)
         assert isinstance(trained.net, SequenceModel)
         assert trained.tokenizer is not None
-        return Chosen(SequenceModel(trained.net.embedding, trained.net.stack), trained.tokenizer, True, trained.notes)
+        return _without_head(trained.net, trained.tokenizer, trained.notes)
     if name not in ("minilm", "smollm2") and not Path(name).exists():
         known = [*(f"{p}-2x128" for p in PRESETS), *reference.NAMES, "minilm", "smollm2"]
         raise UserError(
@@ -76,7 +77,11 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
         )
     loaded = registry.load(name)
-    found: Part = loaded.net.model if isinstance(loaded.net, TextEncoder) else loaded.net
+    found: Part = loaded.net.tower("document").model if isinstance(loaded.net, Encoder) else loaded.net
     if not isinstance(found, SequenceModel) or loaded.tokenizer is None:
         raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
-    return Chosen(SequenceModel(found.embedding, found.stack), loaded.tokenizer, True, loaded.notes)
+    return _without_head(found, loaded.tokenizer, loaded.notes)
+
+
+def _without_head(net: SequenceModel, tokenizer: Tokenizer, notes: dict[str, object]) -> Chosen:
+    return Chosen(SequenceModel(net.embedding, net.stack), tokenizer, True, notes, net.head)

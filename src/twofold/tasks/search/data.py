@@ -30,6 +30,7 @@ class SearchData:
         query_parts: the part of each.
         relevant: for each query, document index to grade (1 or more).
         notes: what was left out, for a person to know.
+        rivals: for each query, documents of its part that were judged not to answer it (grade 0); may be empty.
     """
 
     name: str
@@ -42,6 +43,7 @@ class SearchData:
     query_parts: np.ndarray
     relevant: tuple[Mapping[int, int], ...]
     notes: tuple[str, ...] = ()
+    rivals: tuple[tuple[int, ...], ...] = ()
 
     def pool(self, part: str) -> np.ndarray:
         """Indices of a part's documents, `[n]`."""
@@ -71,6 +73,7 @@ class SearchData:
             return self
         new = np.cumsum(keep) - 1
         relevant = [{int(new[d]): g for d, g in r.items() if keep[d]} for r in self.relevant]
+        rivals = [tuple(int(new[d]) for d in r if keep[d]) for r in self.rivals]
         kept = [i for i, r in enumerate(relevant) if r]
         documents = np.flatnonzero(keep)
         return replace(
@@ -81,6 +84,7 @@ class SearchData:
             queries=tuple(self.queries[i] for i in kept),
             query_parts=self.query_parts[kept],
             relevant=tuple(relevant[i] for i in kept),
+            rivals=tuple(rivals[i] for i in kept) if rivals else (),
         )
 
 
@@ -88,7 +92,7 @@ def from_rows(rows: Rows) -> SearchData:
     """Search data from rows with `query` and `document`, and where given `grade`, `group`, `id` and `split`.
 
     Equal documents are merged before the split; a query whose documents fall into several parts
-    is asked once in each. Rows with grade 0 add their document and no answer.
+    is asked once in each. Rows with grade 0 add their document as no answer.
 
     Raises:
         UserError: a column is missing, or nothing usable is left.
@@ -117,10 +121,11 @@ def from_rows(rows: Rows) -> SearchData:
     for i in reversed(range(len(documents))):
         document_parts[first[documents[i]]] = parts[i]
     asked: dict[tuple[str, str], dict[int, int]] = {}
+    refused: dict[tuple[str, str], dict[int, int]] = {}
     for text, document, grade in zip(queries, documents, grades, strict=True):
         index = first[document]
-        if grade > 0:
-            asked.setdefault((text, str(document_parts[index])), {})[index] = grade
+        judged = asked if grade > 0 else refused
+        judged.setdefault((text, str(document_parts[index])), {})[index] = grade
     return SearchData(
         name=rows.name,
         source=rows.source,
@@ -132,6 +137,7 @@ def from_rows(rows: Rows) -> SearchData:
         query_parts=np.array([part for _, part in asked], dtype="<U10"),
         relevant=tuple(asked.values()),
         notes=notes if len(usable) < len(queries) + 1 and notes[0][0] != "0" else (),
+        rivals=tuple(tuple(d for d in refused.get(key, ()) if d not in asked[key]) for key in asked) if refused else (),
     )
 
 

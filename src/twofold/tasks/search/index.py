@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import bm25s
 import numpy as np
+import torch
+from scipy.sparse import csr_matrix
 
 from twofold.errors import UserError
 from twofold.tasks.search import lexical
-from twofold.tasks.search.vectors import Dense
+from twofold.tasks.search.vectors import Dense, Sparse, best, joined, open_sparse
 
 if TYPE_CHECKING:
     from twofold.tasks.search.model import EncoderModel
+
+_SCORES = 1 << 22  # scores held at once
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Dense vectors, searched by the full matrix product."""
+    """Dense vectors of documents, each scored against every query as the network says."""
 
     def __init__(self, model: EncoderModel, vectors: Dense) -> None:
         self.model, self.vectors = model, vectors
@@ -52,7 +56,9 @@ class ExactIndex:
 
     def search(self, queries: Sequence[str], k: int) -> Found:
         """The best `k` documents of each query."""
-        return Found(*self.model.encode(queries, side="query").top(self.vectors, k))
+        vectors = self.model.encode(queries, side="query")
+        assert isinstance(vectors, Dense)
+        return Found(*vectors.top(self.vectors, k, self.model.net.score))
 
     def save(self, folder: Path) -> None:
         self.vectors.save(folder / "vectors.safetensors")
@@ -60,6 +66,43 @@ class ExactIndex:
     @classmethod
     def open(cls, model: EncoderModel, folder: Path) -> ExactIndex:
         return cls(model, Dense.open(folder / "vectors.safetensors"))
+
+
+class InvertedIndex:
+    """For each term the documents that hold it, with their weights: a query touches only its own terms' lists."""
+
+    def __init__(self, model: EncoderModel, postings: csr_matrix) -> None:
+        self.model, self.postings = model, postings
+
+    @classmethod
+    def of(cls, model: EncoderModel, vectors: Sparse) -> InvertedIndex:
+        """The index of documents' sparse vectors."""
+        return cls(model, vectors.values.T.tocsr())
+
+    def __len__(self) -> int:
+        return int(self.postings.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        return Sparse(self.postings).nbytes
+
+    def search(self, queries: Sequence[str], k: int) -> Found:
+        """The best `k` documents of each query; those that share no term with it score 0."""
+        vectors = self.model.encode(queries, side="query")
+        assert isinstance(vectors, Sparse)
+        rows = max(1, _SCORES // max(1, len(self)))
+        found = []
+        for start in range(0, len(vectors), rows):
+            scores = (vectors.values[start : start + rows] @ self.postings).toarray()
+            found.append(best(torch.from_numpy(scores), k))
+        return Found(*joined(found, min(k, len(self))))
+
+    def save(self, folder: Path) -> None:
+        Sparse(self.postings).save(folder / "postings.safetensors")
+
+    @classmethod
+    def open(cls, model: EncoderModel, folder: Path) -> InvertedIndex:
+        return cls(model, open_sparse(folder / "postings.safetensors"))
 
 
 class LexicalIndex:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twofold import computing, progress
 from twofold.data import batches
-from twofold.parts import TextEncoder
+from twofold.parts import Tower
 
 
 class Inputs(Protocol):
@@ -23,7 +23,7 @@ class Inputs(Protocol):
     def tokens(self) -> int: ...
     def rows(self, index: Tensor) -> Self: ...
     def to(self, device: torch.device) -> Self: ...
-    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]: ...
+    def embed(self, net: Tower) -> Float[Tensor, "batch *few dim"]: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TokenInputs:
         """The same on another device."""
         return TokenInputs(self.ids.to(device), self.real.to(device))
 
-    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
+    def embed(self, net: Tower) -> Float[Tensor, "batch *few dim"]:
         vectors: Tensor = net(self.ids, self.real)
         return vectors
 
@@ -70,7 +70,7 @@ class StateInputs:
         """The same on another device."""
         return StateInputs(self.states.to(device), self.real.to(device), self.layers)
 
-    def embed(self, net: TextEncoder) -> Float[Tensor, "batch dim"]:
+    def embed(self, net: Tower) -> Float[Tensor, "batch *few dim"]:
         return net.upper(self.states, self.real, self.layers)
 
 
@@ -92,7 +92,7 @@ class StateStore:
     a step then costs only the layers that are trained.
     """
 
-    def __init__(self, net: TextEncoder, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> None:
+    def __init__(self, net: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> None:
         self.layers = layers
         lengths = np.array([len(s) for s in sequences])
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bm25s
 import numpy as np
@@ -61,25 +61,47 @@ def top(engine: bm25s.BM25, queries: Sequence[str], k: int) -> tuple[np.ndarray,
     return positions, scores
 
 
-def hard_negatives(data: SearchData, count: int, depth: int = 50, margin: float = 0.95) -> dict[int, np.ndarray]:
-    """For each training query, the training documents that BM25 ranks highest and that are not relevant.
+def scores(engine: bm25s.BM25, query: str) -> np.ndarray:
+    """The score of every document for one query, `[n]`."""
+    known = [w for w in words(query) if w in engine.vocab_dict]
+    return engine.get_scores(known) if known else np.zeros(int(engine.scores["num_docs"]), np.float32)
 
-    A document that scores at least `margin` of the relevant one's score above it is kept out:
+
+def bm25_search(documents: Sequence[str], queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of `documents` and scores, best first, `[queries, k]` each."""
+    return top(fit_bm25(documents), queries, k)
+
+
+Search = Callable[[Sequence[str], Sequence[str], int], tuple[np.ndarray, np.ndarray]]
+"""Documents, queries and k to the indices of the best documents and their scores, `[queries, k]` each."""
+
+
+def hard_negatives(
+    data: SearchData, count: int, depth: int = 50, margin: float = 0.95, search: Search = bm25_search
+) -> dict[int, np.ndarray]:
+    """For each training query, documents of the training part that look like answers and are none.
+
+    First those that the data itself says are none; then those that `search` ranks highest and that are not
+    relevant. Of these, one that scores at least `margin` of the relevant one's score above it is kept out:
     it is likely relevant, though nobody said so (a false negative).
 
     Returns:
         Query index to document indices, at most `count` each; queries without any are left out.
     """
     pool, asked = data.pool("train"), data.asked("train")
-    engine = fit_bm25([data.documents[i] for i in pool])
-    ranked, scores = top(engine, [data.queries[q] for q in asked], depth)
-    chosen: dict[int, np.ndarray] = {}
-    for query, row, score in zip(asked, ranked, scores, strict=True):
+    chosen = {int(q): np.array(data.rivals[q][:count]) for q in asked if data.rivals and data.rivals[q]}
+    asked = np.array([q for q in asked if len(chosen.get(int(q), ())) < count], dtype=np.int64)
+    if not len(asked):
+        return chosen
+    ranked, found_scores = search([data.documents[i] for i in pool], [data.queries[q] for q in asked], depth)
+    for query, row, score in zip(asked, ranked, found_scores, strict=True):
         found = pool[row]
         answers = data.relevant[query]
         is_answer = np.array([d in answers for d in found])
         best = score[is_answer].max() if is_answer.any() else np.inf
         wrong = found[~is_answer & (score > 0) & (score < best / margin)]
+        judged = chosen.get(int(query), np.zeros(0, np.int64))
+        wrong = np.concatenate([judged, wrong[~np.isin(wrong, judged)]])
         if len(wrong):
             chosen[int(query)] = wrong[:count]
     return chosen

@@ -6,21 +6,21 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 
 from twofold import computing, progress
 from twofold.checkpoints import Imported, folder
 from twofold.data import batches
 from twofold.errors import UserError
-from twofold.parts import Mean, TextEncoder
+from twofold.parts import Encoder, Mean, TextEncoder
+from twofold.parts.encoders import Side
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
-from twofold.tasks.search.index import ExactIndex, Index, LexicalIndex, open_documents, save_documents
-from twofold.tasks.search.vectors import Dense
-
-Side = Literal["query", "document"]
+from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
+from twofold.tasks.search.vectors import Dense, Multi, Sparse
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,18 @@ class SearchModel(Model):
     @abstractmethod
     def open_index(self, path: Path) -> Index:
         """The index that `save` wrote there."""
+
+    @abstractmethod
+    def pair_scores(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """The score of each query with the document at its side, `[n]`; nothing has to be indexed."""
+
+    def rerank(self, query: str, documents: Sequence[str], k: int | None = None) -> list[Hit]:
+        """The given documents, best first (the best `k` of them); ids are their positions."""
+        if not query.strip():
+            raise UserError("the query is empty; say what to search for")
+        scores = self.pair_scores([query] * len(documents), documents)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [Hit(str(i), float(scores[i]), documents[i]) for i in order]
 
     def index(self, documents: Sequence[str], ids: Sequence[str] | None = None) -> Self:
         """Makes `documents` searchable; ids default to their positions."""
@@ -110,16 +122,17 @@ class SearchModel(Model):
 
 
 class EncoderModel(SearchModel):
-    """A dual encoder: one network for queries and documents, one vector a text.
+    """A network that encodes queries and documents apart: to a vector, to several, or to weights of terms.
 
     The task's settings: `query_tokens` and `document_tokens` (texts are cut there),
-    `query_prefix` and `document_prefix`.
+    `query_prefix` and `document_prefix`; for sparse vectors also `query_terms` and `document_terms` (only so many
+    of the heaviest are kept; None: all).
     """
 
     @property
-    def net(self) -> TextEncoder:
+    def net(self) -> Encoder:
         net = super().net
-        assert isinstance(net, TextEncoder)
+        assert isinstance(net, Encoder)
         return net
 
     def tokens(self, texts: Sequence[str], side: Side) -> list[list[int]]:
@@ -138,45 +151,90 @@ class EncoderModel(SearchModel):
         cut = limit * 32
         return self.tokenizer.encode([prefix + t[:cut] for t in texts], max_len=limit)
 
-    def encode(self, texts: Sequence[str], side: Side = "document") -> Dense:
-        """Vectors of texts, `[n, d]` in float32, in the order given.
+    def encode(self, texts: Sequence[str], side: Side = "document") -> Dense | Sparse:
+        """Vectors of texts in float32, in the order given: `[n, d]`, `[n, m, d]` or sparse `[n, V]`.
 
         Texts of like length share a batch, so that little is spent on padding.
         """
         sequences = self.tokens(texts, side)
-        net = self.net.eval()
+        tower = self.net.eval().tower(side)
         pad = self.tokenizer.pad or 0  # type: ignore[union-attr]
-        out: torch.Tensor | None = None
-        groups = batches.buckets([len(s) for s in sequences])
+        groups = batches.buckets([len(s) for s in sequences], 2048 if self.net.sparse else 8192)
+        found: list[Dense | Sparse] = []
         with progress.stage(f"encode {len(texts):,} texts", total=len(texts)) as stage:
             for group in groups:
                 ids, real = batches.pad([sequences[i] for i in group], pad)
                 with computing.inference():
-                    vectors = net(ids.to(self.device), real.to(self.device)).float().cpu()
-                if out is None:
-                    out = torch.empty(len(texts), vectors.shape[1])
-                out[torch.as_tensor(group)] = vectors
+                    vectors = tower(ids.to(self.device), real.to(self.device)).float().cpu()
+                found.append(self._vectors(vectors, side))
                 stage.advance(len(group))
-        return Dense(out if out is not None else torch.empty(0, 0))
+        if not found:
+            return Dense(torch.empty(0, 0))
+        first: Any = found[0]
+        whole: Dense | Sparse = first.joined(*found[1:])
+        return whole.take(np.argsort(np.concatenate(groups)))
 
-    _encoded: dict[str, torch.Tensor] | None = None
+    def _vectors(self, values: torch.Tensor, side: Side) -> Dense | Sparse:
+        if not self.net.sparse:
+            return Dense(values) if values.ndim == 2 else Multi(values)
+        most = self.spec.get(f"{side}_terms")
+        sparse = Sparse.of(values)
+        return sparse if most is None else sparse.pruned(int(most))
+
+    def terms(self, texts: Sequence[str], side: Side = "document") -> list[dict[str, float]]:
+        """What a sparse encoder takes each text to be about: terms with their weights, heaviest first.
+
+        Raises:
+            UserError: the model's vectors have no terms.
+        """
+        if not self.net.sparse:
+            raise UserError(f"{self.name} makes vectors without terms; only sparse encoders can list them")
+        assert self.tokenizer is not None
+        vectors = self.encode(texts, side)
+        assert isinstance(vectors, Sparse)
+        listed = []
+        for row in vectors.values:
+            order = np.argsort(-row.data, kind="stable")
+            listed.append({self.tokenizer.decode([int(row.indices[i])]): float(row.data[i]) for i in order})
+        return listed
+
+    def pair_scores(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        ways = []
+        for texts, side in ((queries, "query"), (documents, "document")):
+            place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+            ways.append((self.encode(list(place), side), [place[t] for t in texts]))  # type: ignore[arg-type]
+        (asked, rows), (found, columns) = ways
+        # Scores come as tables of queries against documents; small ones waste little besides their diagonals.
+        parts = [slice(start, start + 64) for start in range(0, len(rows), 64)]
+        scores = [self._score(asked.take(rows[p]), found.take(columns[p])).diagonal().numpy() for p in parts]
+        return np.concatenate(scores) if scores else np.zeros(0, np.float32)
+
+    def _score(self, queries: Any, documents: Any) -> torch.Tensor:
+        scores: torch.Tensor = queries.score(documents, *(() if self.net.sparse else (self.net.score,)))
+        return scores
+
+    _known: tuple[dict[str, int], Any] | None = None
 
     def copy(self) -> Self:
         other = super().copy()
-        other._encoded = None
+        other._known = None
         return other
 
     def build_index(self, documents: Sequence[str]) -> Index:
         """Documents that were indexed before in this process are not encoded again."""
-        if self._encoded is None:
-            self._encoded = {}
-        new = [d for d in dict.fromkeys(documents) if d not in self._encoded]
+        place, vectors = self._known or ({}, None)
+        new = [d for d in dict.fromkeys(documents) if d not in place]
         if new:
-            self._encoded.update(zip(new, self.encode(new, side="document").values, strict=True))
-        return ExactIndex(self, Dense(torch.stack([self._encoded[d] for d in documents])))
+            encoded = self.encode(new, side="document")
+            vectors = encoded if vectors is None else vectors.joined(encoded)
+            place |= {text: len(place) + i for i, text in enumerate(new)}
+            self._known = place, vectors
+        assert vectors is not None
+        wanted = vectors.take([place[d] for d in documents])
+        return InvertedIndex.of(self, wanted) if isinstance(wanted, Sparse) else ExactIndex(self, wanted)
 
     def open_index(self, path: Path) -> Index:
-        return ExactIndex.open(self, path)
+        return InvertedIndex.open(self, path) if self.net.sparse else ExactIndex.open(self, path)
 
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:
@@ -200,6 +258,13 @@ class LexicalModel(SearchModel):
 
     def build_index(self, documents: Sequence[str]) -> Index:
         return LexicalIndex(lexical.fit_bm25(documents, self.spec.get("k1", 1.2), self.spec.get("b", 0.75)))
+
+    def pair_scores(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """As if the given documents were all there are: rare words are those that are rare among them."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(documents))}
+        engine = lexical.fit_bm25(list(place), self.spec.get("k1", 1.2), self.spec.get("b", 0.75))
+        scores = {query: lexical.scores(engine, query) for query in dict.fromkeys(queries)}
+        return np.array([scores[q][place[d]] for q, d in zip(queries, documents, strict=True)], dtype=np.float32)
 
     def open_index(self, path: Path) -> Index:
         return LexicalIndex.open(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass as options
 from twofold import computing
 from twofold.data.batches import Order
 from twofold.errors import UserError
-from twofold.parts import Part, SequenceModel, TextEncoder
+from twofold.parts import Encoder, SequenceModel
+from twofold.parts.encoders import Side
 from twofold.tasks import backbones
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import SearchData
@@ -24,35 +25,38 @@ from twofold.tasks.search.model import EncoderModel
 from twofold.tasks.system import TrainedSystem
 from twofold.training import Recipe
 
+SIDES: tuple[Side, Side] = ("query", "document")
+_NONE = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True)
 class PairBatch:
     """Queries with documents: the first `len(query_ids)` documents answer the queries in order.
 
-    The documents after those are hard negatives.
+    The documents after those are hard negatives; `owners` names the row of the query each was found for.
     """
 
     queries: Inputs
     documents: Inputs
     query_ids: torch.Tensor
     document_ids: torch.Tensor
+    owners: torch.Tensor
 
     @property
     def tokens(self) -> int:
         return self.queries.tokens + self.documents.tokens
 
     def shard(self, rank: int, world: int) -> PairBatch:
-        """One process's share: its queries with their documents, and its part of the hard negatives."""
+        """One process's share: its queries with their documents and their hard negatives."""
         pairs = torch.arange(len(self.query_ids)).tensor_split(world)[rank]
-        hard = torch.arange(len(self.query_ids), len(self.document_ids)).tensor_split(world)[rank]
-        mine = torch.cat([pairs, hard])
-        return PairBatch(
-            self.queries.rows(pairs), self.documents.rows(mine), self.query_ids[pairs], self.document_ids[mine]
-        )
+        hard = torch.isin(self.owners, pairs).nonzero()[:, 0]
+        mine = torch.cat([pairs, len(self.query_ids) + hard])
+        ids = self.query_ids[pairs], self.document_ids[mine], self.owners[hard] - pairs[:1]
+        return PairBatch(self.queries.rows(pairs), self.documents.rows(mine), *ids)
 
     def to(self, device: torch.device) -> PairBatch:
         """The same on another device."""
-        ids = self.query_ids.to(device), self.document_ids.to(device)
+        ids = self.query_ids.to(device), self.document_ids.to(device), self.owners.to(device)
         return PairBatch(self.queries.to(device), self.documents.to(device), *ids)
 
 
@@ -67,21 +71,27 @@ class SearchSystem(TrainedSystem):
     batch: int = Field(32, ge=2, description="pairs in a batch")
     lr: float = Field(1e-4, gt=0, description="highest learning rate")
 
-    def head(self, backbone: SequenceModel) -> TextEncoder:
+    def head(self, backbone: SequenceModel) -> Encoder:
         """The encoder around a backbone."""
         raise UserError(f"{type(self).__name__} defines no head")
+
+    def network(self, chosen: backbones.Chosen) -> Encoder:
+        """The network before training; a system that needs more than the backbone's layers overrides it."""
+        return self.head(chosen.model)
 
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
         longest = max(self.query_tokens, self.document_tokens)
         chosen = backbones.choose(self.backbone, texts, seed, max_len=longest)
         torch.manual_seed(seed)
-        net = self.head(chosen.model)
-        frozen = self.frozen(net, chosen.pretrained)
-        if frozen:
-            net.model.embedding.requires_grad_(False)
-            for block in net.model.stack.layers[:frozen]:
-                block.requires_grad_(False)
+        net = self.network(chosen)
+        for side in SIDES:
+            model = net.tower(side).model
+            frozen = self.frozen(model, chosen.pretrained)
+            if frozen:
+                model.embedding.requires_grad_(False)
+                for block in model.stack.layers[:frozen]:
+                    block.requires_grad_(False)
         spec = {
             "query_tokens": self.query_tokens,
             "document_tokens": self.document_tokens,
@@ -93,9 +103,9 @@ class SearchSystem(TrainedSystem):
     def small(self) -> Self:
         return replace(self, backbone="t5-1x32", query_tokens=8, document_tokens=16, batch=8, lr=1e-3)
 
-    def frozen(self, net: TextEncoder, pretrained: bool) -> int:
+    def frozen(self, model: SequenceModel, pretrained: bool) -> int:
         """How many blocks stay as they were."""
-        depth = len(net.model.stack.layers)
+        depth = len(model.stack.layers)
         if not pretrained or self.tune_layers == 0:
             return 0
         if self.tune_layers > depth:
@@ -107,12 +117,18 @@ class SearchSystem(TrainedSystem):
     def recipe(self) -> Recipe:
         return Recipe(lr=self.lr, dtype=computing.dtype())
 
-    def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], PairBatch]:
+    def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], Any]:
         return PairBatches(self, model, data, seed)
 
 
 class PairBatches:
-    """In-batch pairs; past `hard_after` of the budget each query also brings hard negatives of BM25."""
+    """In-batch pairs; past `hard_after` of the budget each query also brings hard negatives.
+
+    Args:
+        hard_after: the share of the budget from which on they come.
+        hard: how many a query, found by BM25 or judged in the data;
+            or those that were found already, query index to document indices.
+    """
 
     def __init__(
         self,
@@ -121,47 +137,50 @@ class PairBatches:
         data: SearchData,
         seed: int,
         hard_after: float = 1.0,
-        hard: int = 1,
+        hard: int | Mapping[int, np.ndarray] = 1,
     ) -> None:
         assert isinstance(model, EncoderModel)
         self.data, self.hard_after, self.seed = data, hard_after, seed
         self.pairs = data.pairs
         size = min(system.batch, len(self.pairs))
         self.order = Order(len(self.pairs), size, seed)
-        self.negatives = hard_negatives(data, hard) if hard_after < 1 else {}
+        self.negatives: Mapping[int, np.ndarray] = {}
+        if hard_after < 1:
+            self.negatives = hard_negatives(data, hard) if isinstance(hard, int) else hard
         self.queries, self.query_row = _store(model, data.queries, np.unique(self.pairs[:, 0]), "query")
         self.documents, self.document_row = _store(model, data.documents, data.pool("train"), "document")
 
     def __call__(self, step: int, progress: float) -> PairBatch:
         pairs = self.pairs[self.order(step)]
         queries, documents = pairs[:, 0], pairs[:, 1]
-        if progress >= self.hard_after:
-            mined = [self.negatives[int(q)] for q in queries if int(q) in self.negatives]
-            documents = np.concatenate([documents, *mined]) if mined else documents
+        mined = [self.negatives.get(int(q), _NONE) if progress >= self.hard_after else _NONE for q in queries]
+        owners = np.repeat(np.arange(len(queries)), [len(found) for found in mined])
+        documents = np.concatenate([documents, *mined])
         return PairBatch(
             self.queries.take([self.query_row[q] for q in queries]),
             self.documents.take([self.document_row[d] for d in documents]),
             torch.from_numpy(queries),
             torch.from_numpy(documents),
+            torch.from_numpy(owners),
         )
 
 
 def _store(
-    model: EncoderModel, texts: Sequence[str], indices: np.ndarray, side: Any
+    model: EncoderModel, texts: Sequence[str], indices: np.ndarray, side: Side
 ) -> tuple[TokenStore | StateStore, dict[int, int]]:
     """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
     sequences = model.tokens([texts[i] for i in indices], side)
     rows = {int(i): n for n, i in enumerate(indices)}
-    frozen = _frozen_blocks(model.net)
+    tower = model.net.tower(side)
+    frozen = _frozen_blocks(tower.model)
     pad = (model.tokenizer.pad if model.tokenizer is not None else 0) or 0
     if frozen:
-        return StateStore(model.net, sequences, pad, frozen), rows
+        return StateStore(tower, sequences, pad, frozen), rows
     return TokenStore(sequences, pad), rows
 
 
-def _frozen_blocks(net: Part) -> int:
-    assert isinstance(net, TextEncoder)
-    blocks = net.model.stack.layers
+def _frozen_blocks(model: SequenceModel) -> int:
+    blocks = model.stack.layers
     trained = [any(p.requires_grad for p in block.parameters()) for block in blocks]
-    embedding = any(p.requires_grad for p in net.model.embedding.parameters())
+    embedding = any(p.requires_grad for p in model.embedding.parameters())
     return 0 if embedding else (trained.index(True) if any(trained) else len(blocks))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from twofold.data import Rows, read
+from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.task import Evaluation, Task
 
-METRICS = ("ndcg@10", "mrr@10", "recall@100")
+METRICS: tuple[str, ...] = ("ndcg@10", "mrr@10", "recall@100")
 
 
 class SearchTask(Task):
@@ -37,15 +38,22 @@ class SearchTask(Task):
 
         Args:
             setting: `pool` and `queries` cut the number of documents and queries;
-                `sample` chooses which (a repeat of a claim).
+                `sample` chooses which (a repeat of a claim). `candidates`: each query ranks only the documents
+                that were judged for it, answers and rivals; adds `recall@1`.
         """
         assert isinstance(model, SearchModel)
         pool, asked = sample(data, part, setting)
         index = model.build_index([data.documents[i] for i in pool])
-        found = index.search([data.queries[i] for i in asked], k=min(100, len(pool)))
+        listed = bool(setting.get("candidates"))
+        found = index.search([data.queries[i] for i in asked], k=len(pool) if listed else min(100, len(pool)))
         place = {int(d): n for n, d in enumerate(pool)}
         relevant = [{place[d]: g for d, g in data.relevant[q].items() if d in place} for q in asked]
-        scores = retrieval.from_positions(found.positions, relevant, METRICS)
+        positions, metrics = found.positions, METRICS
+        if listed:
+            wrong = [[place[d] for d in rivals(data, q) if d in place] for q in asked]
+            judged = [[*right, *others] for right, others in zip(relevant, wrong, strict=True)]
+            positions, metrics = among(positions, judged), (*METRICS, "recall@1")
+        scores = retrieval.from_positions(positions, relevant, metrics)
         figures = {name: float(values.mean()) for name, values in scores.items()}
         figures["bytes_per_document"] = index.nbytes / len(pool)
         return Evaluation(figures, scores[str(setting.get("metric", self.metric))])
@@ -88,3 +96,24 @@ def sample(data: SearchData, part: str, setting: Mapping[str, Any]) -> tuple[np.
     answers = {d for q in chosen for d in data.relevant[q]}
     others = np.random.default_rng(number).permutation([d for d in pool if d not in answers])
     return np.sort(np.concatenate([sorted(answers), others[: max(0, size - len(answers))]]).astype(np.int64)), chosen
+
+
+def rivals(data: SearchData, query: int) -> tuple[int, ...]:
+    """The documents that were judged not to answer a query.
+
+    Raises:
+        UserError: the data has no such judgements.
+    """
+    if not data.rivals:
+        raise UserError(f"{data.name} lists no candidates; add rows with grade 0 for documents that do not answer")
+    return data.rivals[query]
+
+
+def among(positions: np.ndarray, listed: Sequence[Sequence[int]]) -> np.ndarray:
+    """Of each row of `positions`, those that its list holds, in their order; -1 fills up."""
+    width = max(map(len, listed), default=0)
+    kept = np.full((len(positions), width), -1, dtype=np.int64)
+    for row, (found, wanted) in enumerate(zip(positions, listed, strict=True)):
+        here = found[np.isin(found, np.asarray(wanted, dtype=np.int64))]
+        kept[row, : len(here)] = here
+    return kept

@@ -1,23 +1,60 @@
-"""What a search model makes of a text: vectors that know their bytes and their score."""
+"""What a search model makes of texts: vectors that know their bytes and their scores."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from twofold.errors import UserError
 
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Queries' vectors and documents' vectors to `[queries, documents]`."""
+
+_CELLS = 1 << 24  # scores, or products that go into them, held at once
+
+
+class Vectors(ABC):
+    """The vectors of n texts, in order."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+
+    @abstractmethod
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """Those of some texts, in that order."""
+
+    @abstractmethod
+    def joined(self, *others: Self) -> Self:
+        """These, then the others."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What is written to a file."""
+
+    def save(self, file: Path) -> None:
+        """Writes them as safetensors."""
+        save_file(self.tensors(), file)
+
 
 @dataclass(frozen=True)
-class Dense:
-    """One vector a text, `[n, d]`; the score of two texts is their dot product."""
+class Dense(Vectors):
+    """One vector a text, `[n, d]`; unless told otherwise, the score of two texts is their dot product."""
 
     values: Float[Tensor, "n d"]
 
@@ -26,35 +63,134 @@ class Dense:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all vectors."""
         return self.values.numel() * self.values.element_size()
 
-    def score(self, documents: Dense) -> Float[Tensor, "n m"]:
-        """Scores of these queries against `documents`."""
-        return self.values @ documents.values.T
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        return type(self)(self.values[torch.as_tensor(np.asarray(indices, dtype=np.int64))])
 
-    def top(self, documents: Dense, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Exact search: document indices and scores, best first, `[n, k]` each; equal scores by index."""
-        k = min(k, len(documents))
-        indices, scores = [], []
-        for rows in self.values.split(1024):
-            score, index = torch.sort(rows @ documents.values.T, dim=1, descending=True, stable=True)
-            indices.append(index[:, :k])
-            scores.append(score[:, :k])
-        return torch.cat(indices).numpy(), torch.cat(scores).numpy()
+    def joined(self, *others: Self) -> Self:
+        return type(self)(torch.cat([self.values, *(o.values for o in others)]))
 
-    def save(self, file: Path) -> None:
-        """Writes the vectors as safetensors."""
-        save_file({"vectors": self.values.contiguous()}, file)
+    def tensors(self) -> dict[str, Tensor]:
+        return {"vectors": self.values.contiguous()}
 
     @classmethod
-    def open(cls, file: Path) -> Dense:
+    def open(cls, file: Path) -> Self:
         """Vectors from a file, memory-mapped.
 
         Raises:
             UserError: the file is missing or broken.
         """
-        try:
-            return cls(load_file(file)["vectors"])
-        except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"the index file {file} cannot be read ({error}); build the index again") from None
+        return cls(read_tensors(file, "vectors")["vectors"])
+
+    def score(self, documents: Dense, by: Score | None = None) -> Float[Tensor, "n m"]:
+        """Scores of these queries against `documents`."""
+        return self.values @ documents.values.T if by is None else by(self.values, documents.values)
+
+    def top(self, documents: Dense, k: int, by: Score | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Exact search: document indices and scores, best first, `[n, k]` each; equal scores by index."""
+        width = max(1, len(documents) * (self.values[0].numel() // max(1, self.values.shape[-1]) if len(self) else 1))
+        rows = min(1024, max(1, _CELLS // width))
+        found = [best(type(self)(some).score(documents, by), k) for some in self.values.split(rows)]
+        return joined(found, min(k, len(documents)))
+
+
+class Multi(Dense):
+    """Several vectors a text, `[n, m, d]`; how they meet the other side's is for the network to say."""
+
+
+@dataclass(frozen=True)
+class Sparse(Vectors):
+    """A weight for each term of a vocabulary, most of them 0: `[n, V]` by rows; scores are dot products."""
+
+    values: csr_matrix
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.data.nbytes + self.values.indices.nbytes + self.values.indptr.nbytes)
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "n vocab"]) -> Sparse:
+        """The weights that are not 0."""
+        return cls(csr_matrix(values.numpy()))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        return type(self)(self.values[np.asarray(indices, dtype=np.int64)])
+
+    def joined(self, *others: Self) -> Self:
+        return type(self)(vstack([self.values, *(o.values for o in others)], format="csr"))
+
+    def pruned(self, most: int) -> Sparse:
+        """Each text's `most` heaviest terms; of equal ones, those that come first in the vocabulary."""
+        lengths = np.diff(self.values.indptr)
+        row = np.repeat(np.arange(len(self)), lengths)
+        order = np.lexsort((self.values.indices, -self.values.data, row))
+        rank = np.arange(len(row)) - np.repeat(self.values.indptr[:-1], lengths)
+        kept = np.sort(order[rank < most])
+        pointers = np.concatenate([[0], np.minimum(lengths, most).cumsum()])
+        parts = (self.values.data[kept], self.values.indices[kept], pointers)
+        return Sparse(csr_matrix(parts, shape=self.values.shape))
+
+    def score(self, documents: Sparse) -> Float[Tensor, "n m"]:
+        """Scores of these queries against `documents`."""
+        return torch.from_numpy((self.values @ documents.values.T).toarray())
+
+    def tensors(self) -> dict[str, Tensor]:
+        return sparse_tensors(self.values)
+
+
+def best(scores: Float[Tensor, "n m"], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and scores of the `k` best columns of each row; equal scores by index."""
+    score, index = torch.sort(scores, dim=1, descending=True, stable=True)
+    return index[:, :k].numpy(), score[:, :k].numpy()
+
+
+def joined(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The answers of several batches of queries as one."""
+    if not found:
+        return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
+    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+
+def sparse_tensors(matrix: csr_matrix) -> dict[str, Tensor]:
+    """A sparse matrix as tensors that can be written to a file."""
+    shape = np.array(matrix.shape, dtype=np.int64)
+    parts = {"weights": matrix.data, "indices": matrix.indices, "pointers": matrix.indptr, "shape": shape}
+    return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+
+
+def open_sparse(file: Path) -> csr_matrix:
+    """The sparse matrix that such a file holds.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    found = {
+        name: tensor.numpy() for name, tensor in read_tensors(file, "weights", "indices", "pointers", "shape").items()
+    }
+    try:
+        matrix = csr_matrix((found["weights"], found["indices"], found["pointers"]), shape=tuple(found["shape"]))
+        matrix.check_format(full_check=True)
+        return matrix
+    except (ValueError, TypeError, IndexError) as error:
+        raise _broken(file, error) from None
+
+
+def read_tensors(file: Path, *names: str) -> dict[str, Tensor]:
+    """The named tensors of an index file, memory-mapped.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    try:
+        found = load_file(file)
+        return {name: found[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _broken(file, error) from None
+
+
+def _broken(file: Path, error: Exception) -> UserError:
+    return UserError(f"the index file {file} cannot be read ({error}); build the index again")
