@@ -13,8 +13,8 @@ from twofold.errors import UserError
 from twofold.tasks import load
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.inputs import StateStore, TokenStore
 from twofold.tasks.search import LexicalModel, from_rows
-from twofold.tasks.search.inputs import StateStore, TokenStore
 from twofold.tasks.search.lexical import hard_negatives, words
 from twofold.tasks.search.task import sample
 from twofold.tasks.search.vectors import Dense

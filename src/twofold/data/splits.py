@@ -44,7 +44,7 @@ def adopt(rows: Rows) -> Rows:
     return replace(rows, splits=splits)
 
 
-def split(rows: Rows, parts: Parts = (0.8, 0.1, 0.1)) -> Rows:
+def split(rows: Rows, parts: Parts = (0.8, 0.1, 0.1), strata: Sequence[object] | None = None) -> Rows:
     """Rows with `.splits`, about `parts` of the *groups* in train, validation and test.
 
     A group goes whole into one part, decided by a hash of its name: its `group` value, else (no such column, or
@@ -57,12 +57,16 @@ def split(rows: Rows, parts: Parts = (0.8, 0.1, 0.1)) -> Rows:
 
     Splits that the rows bring with them (a `split` column, train/validation/test files) are kept; a part that they
     lack is cut from their train rows. Raises UserError for parts that do not add up to 1 or too few groups.
+
+    With `strata`, one value a row (its class, say), each stratum is split for itself, so that none is missing from a
+    part by chance; a group belongs to the stratum of its first row. A stratum of fewer groups than parts goes into
+    the first part asked for.
     """
     if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-6:
         raise UserError(f"parts {parts} must be three shares (train, validation, test) that add up to 1")
     rows = adopt(rows)
     if rows.splits is None:
-        return replace(rows, splits=_by_group(rows, range(len(rows)), parts))
+        return replace(rows, splits=_cut(rows, range(len(rows)), parts, strata))
     lacking = [share if name not in rows.splits else 0.0 for name, share in zip(PARTS, parts, strict=True)]
     if not any(lacking[1:]):
         return rows
@@ -71,7 +75,7 @@ def split(rows: Rows, parts: Parts = (0.8, 0.1, 0.1)) -> Rows:
     train = [index for index, name in enumerate(rows.splits) if name == "train"]
     cut = (1 - lacking[1] - lacking[2], lacking[1], lacking[2])
     splits = list(rows.splits)
-    for index, name in zip(train, _by_group(rows, train, cut), strict=True):
+    for index, name in zip(train, _cut(rows, train, cut, strata), strict=True):
         splits[index] = name
     return replace(rows, splits=splits)
 
@@ -97,9 +101,29 @@ def groups(rows: Rows) -> list[str]:
     return names
 
 
-def _by_group(rows: Rows, indices: Sequence[int], parts: Parts) -> list[str]:
+def _cut(rows: Rows, indices: Sequence[int], parts: Parts, strata: Sequence[object] | None) -> list[str]:
+    """The part of each of those rows."""
     every = groups(rows)
     names = [every[index] for index in indices]
+    if strata is None:
+        return _by_group(rows, names, parts)
+    stratum_of: dict[str, object] = {}
+    for name, index in zip(names, indices, strict=True):
+        stratum_of.setdefault(name, strata[index])
+    members: dict[object, list[str]] = {}
+    for name, stratum in stratum_of.items():
+        members.setdefault(stratum, []).append(name)
+    asked = [part for part, share in zip(PARTS, parts, strict=True) if share > 0]
+    part_of: dict[str, str] = {}
+    for inside in members.values():
+        enough = len(inside) >= len(asked)
+        part_of |= dict(
+            zip(inside, _by_group(rows, inside, parts) if enough else [asked[0]] * len(inside), strict=True)
+        )
+    return [part_of[name] for name in names]
+
+
+def _by_group(rows: Rows, names: Sequence[str], parts: Parts) -> list[str]:
     places = {name: place(name) for name in set(names)}
     ordered = sorted(places, key=lambda name: (places[name], name))
     asked = sum(share > 0 for share in parts)

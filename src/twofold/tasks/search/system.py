@@ -17,9 +17,9 @@ from twofold.errors import UserError
 from twofold.parts import Encoder, SequenceModel
 from twofold.parts.encoders import Side
 from twofold.tasks import backbones
+from twofold.tasks.inputs import Inputs, StateStore, TokenStore, freeze, store
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import SearchData
-from twofold.tasks.search.inputs import Inputs, StateStore, TokenStore
 from twofold.tasks.search.lexical import hard_negatives
 from twofold.tasks.search.model import EncoderModel
 from twofold.tasks.system import TrainedSystem
@@ -86,12 +86,7 @@ class SearchSystem(TrainedSystem):
         torch.manual_seed(seed)
         net = self.network(chosen)
         for side in SIDES:
-            model = net.tower(side).model
-            frozen = self.frozen(model, chosen.pretrained)
-            if frozen:
-                model.embedding.requires_grad_(False)
-                for block in model.stack.layers[:frozen]:
-                    block.requires_grad_(False)
+            freeze(net.tower(side).model, self.tune_layers if chosen.pretrained else 0, self.backbone)
         spec = {
             "query_tokens": self.query_tokens,
             "document_tokens": self.document_tokens,
@@ -102,17 +97,6 @@ class SearchSystem(TrainedSystem):
 
     def small(self) -> Self:
         return replace(self, backbone="t5-1x32", query_tokens=8, document_tokens=16, batch=8, lr=1e-3)
-
-    def frozen(self, model: SequenceModel, pretrained: bool) -> int:
-        """How many blocks stay as they were."""
-        depth = len(model.stack.layers)
-        if not pretrained or self.tune_layers == 0:
-            return 0
-        if self.tune_layers > depth:
-            raise UserError(
-                f"tune_layers={self.tune_layers}, but {self.backbone} has {depth} layers; use at most {depth}"
-            )
-        return depth - self.tune_layers
 
     def recipe(self) -> Recipe:
         return Recipe(lr=self.lr, dtype=computing.dtype())
@@ -168,19 +152,9 @@ class PairBatches:
 def _store(
     model: EncoderModel, texts: Sequence[str], indices: np.ndarray, side: Side
 ) -> tuple[TokenStore | StateStore, dict[int, int]]:
-    """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
+    """Texts made ready for training, and the row of each."""
     sequences = model.tokens([texts[i] for i in indices], side)
     rows = {int(i): n for n, i in enumerate(indices)}
-    tower = model.net.tower(side)
-    frozen = _frozen_blocks(tower.model)
-    pad = (model.tokenizer.pad if model.tokenizer is not None else 0) or 0
-    if frozen:
-        return StateStore(tower, sequences, pad, frozen), rows
-    return TokenStore(sequences, pad), rows
-
-
-def _frozen_blocks(model: SequenceModel) -> int:
-    blocks = model.stack.layers
-    trained = [any(p.requires_grad for p in block.parameters()) for block in blocks]
-    embedding = any(p.requires_grad for p in model.embedding.parameters())
-    return 0 if embedding else (trained.index(True) if any(trained) else len(blocks))
+    return store(
+        model.net.tower(side), sequences, (model.tokenizer.pad if model.tokenizer is not None else 0) or 0
+    ), rows

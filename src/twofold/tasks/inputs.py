@@ -1,4 +1,4 @@
-"""Training inputs of dual encoders: token ids, or states below the layers that are trained, computed once."""
+"""Training inputs of text encoders: token ids, or states below the layers that are trained, computed once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from twofold import computing, progress
 from twofold.data import batches
-from twofold.parts import Tower
+from twofold.errors import UserError
+from twofold.parts import SequenceModel, Tower
 
 
 class Inputs(Protocol):
@@ -117,3 +118,34 @@ class StateStore:
         real = steps < lengths[:, None]
         rows = torch.from_numpy(self.offsets[chosen])[:, None] + steps * real
         return StateInputs(self.states[rows].float() * real[..., None], real, self.layers)
+
+
+def freeze(model: SequenceModel, top: int, name: str) -> None:
+    """Leaves only the `top` last blocks of a backbone to be trained; 0: all of it.
+
+    Args:
+        name: of the backbone, for the error.
+
+    Raises:
+        UserError: it has fewer blocks.
+    """
+    depth = len(model.stack.layers)
+    if top > depth:
+        raise UserError(f"tune_layers={top}, but {name} has {depth} layers; use at most {depth}")
+    if top:
+        model.embedding.requires_grad_(False)
+        for block in model.stack.layers[: depth - top]:
+            block.requires_grad_(False)
+
+
+def store(tower: Tower, sequences: Sequence[Sequence[int]], pad: int) -> TokenStore | StateStore:
+    """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
+    frozen = _frozen_blocks(tower.model)
+    return StateStore(tower, sequences, pad, frozen) if frozen else TokenStore(sequences, pad)
+
+
+def _frozen_blocks(model: SequenceModel) -> int:
+    blocks = model.stack.layers
+    trained = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+    embedding = any(p.requires_grad for p in model.embedding.parameters())
+    return 0 if embedding else (trained.index(True) if any(trained) else len(blocks))
