@@ -5,6 +5,7 @@ from twofold.objectives.causal import causal
 from twofold.objectives.contrastive import info_nce
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
+from twofold.objectives.nested import nested
 from twofold.objectives.sparsity import flops, quadratic
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "info_nce",
     "mask_tokens",
     "masked",
+    "nested",
     "quadratic",
     "ranking",
 ]

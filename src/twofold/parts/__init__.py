@@ -11,7 +11,7 @@ from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
-from twofold.parts.heads import Head, LMHead, MLMHead, SequenceHead, TiedHead, TokenHead
+from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
 from twofold.parts.interactions import CandidateAttention
 from twofold.parts.linear import LINEAR, Dense
 from twofold.parts.masks import Mask
@@ -32,6 +32,7 @@ from twofold.parts.positions import (
     Sinusoid,
     T5Bias,
 )
+from twofold.parts.prefixes import halvings, prefix, rising
 from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
 from twofold.parts.projection import Projection
 from twofold.parts.sparse import MaxTerms, SparseEncoder
@@ -81,6 +82,7 @@ __all__ = [
     "Mean",
     "MemoryCache",
     "Mixer",
+    "NestedHeads",
     "NoPosition",
     "NtkStretch",
     "Parallel",
@@ -89,6 +91,7 @@ __all__ = [
     "Position",
     "PostNorm",
     "PreNorm",
+    "PrefixHead",
     "Projection",
     "RMSNorm",
     "Rope",
@@ -115,8 +118,11 @@ __all__ = [
     "collect_aux",
     "decoder",
     "encoder",
+    "halvings",
     "llama",
     "pattern",
+    "prefix",
     "registered",
+    "rising",
     "t5_encoder",
 ]

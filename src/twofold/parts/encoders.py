@@ -11,6 +11,7 @@ from torch import Tensor
 from twofold.parts.masks import Mask
 from twofold.parts.model import SequenceModel
 from twofold.parts.part import Part
+from twofold.parts.prefixes import prefix
 
 Side = Literal["query", "document"]
 
@@ -34,6 +35,11 @@ class Encoder(Part, abstract=True):
         """Every query against every document: here the dot product of their vectors."""
         return queries @ documents.T
 
+    @property
+    def by_dot(self) -> bool:
+        """Whether scores are dot products, one vector a text."""
+        return not self.sparse
+
 
 class Tower(Encoder, abstract=True):
     """A sequence model and what reads its states; by itself the encoder of both sides.
@@ -42,6 +48,14 @@ class Tower(Encoder, abstract=True):
     """
 
     model: SequenceModel
+
+    def cut(self, vectors: Float[Tensor, "*batch dim"], width: int) -> Float[Tensor, "*batch width"]:
+        """The first `width` coordinates of this tower's vectors, as it would give them.
+
+        Raises:
+            UserError: the vectors have fewer.
+        """
+        return prefix(vectors, width, normalise=False)
 
     def tower(self, side: Side) -> Tower:
         """Itself: one network for queries and documents."""
@@ -97,6 +111,10 @@ class TextEncoder(Tower):
             pooled = self.project(pooled)
         return F.normalize(pooled, dim=-1) if self.normalise else pooled
 
+    def cut(self, vectors: Float[Tensor, "*batch dim"], width: int) -> Float[Tensor, "*batch width"]:
+        """The first `width` coordinates, at unit length again where the whole vectors have it."""
+        return prefix(vectors, width, normalise=self.normalise)
+
 
 class TwoTowers(Encoder):
     """One network for queries, another for documents, and how their vectors meet.
@@ -125,3 +143,8 @@ class TwoTowers(Encoder):
     ) -> Float[Tensor, "queries documents"]:
         """Every query against every document."""
         return super().score(queries, documents) if self.interaction is None else self.interaction(queries, documents)
+
+    @property
+    def by_dot(self) -> bool:
+        """Whether scores are dot products, one vector a text."""
+        return self.interaction is None and self.query.by_dot and self.document.by_dot

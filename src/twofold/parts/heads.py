@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,6 +16,7 @@ from twofold.parts.channels.ffn import nonlinearity
 from twofold.parts.linear import Dense
 from twofold.parts.norms import LayerNorm
 from twofold.parts.part import Part
+from twofold.parts.prefixes import rising
 
 States = Float[Tensor, "*batch dim"]
 Table = Float[Tensor, "vocab dim"]
@@ -71,6 +75,52 @@ class SequenceHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch classes"]:
         return self.decoder(states)
+
+
+class NestedHeads(Head):
+    """Logits over classes from prefixes of an embedding: one linear map a width, chosen by the width that comes in.
+
+    Kusupati et al. 2022, "Matryoshka Representation Learning", https://arxiv.org/abs/2205.13147: W^(m) of equation 1.
+    A width between two trained ones is read by the widest map that it fills.
+
+    Args:
+        widths: rising, the last one the whole embedding's.
+        classes: number of logits.
+    """
+
+    def __init__(self, widths: Sequence[int], classes: int) -> None:
+        super().__init__()
+        at_least_one("NestedHeads", classes=classes)
+        self.widths = rising(widths, max(widths, default=0))
+        self.decoders = nn.ModuleList(Dense(width, classes) for width in self.widths)
+
+    def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch classes"]:
+        place = bisect.bisect_right(self.widths, states.shape[-1]) - 1
+        if place < 0:
+            raise UserError(
+                f"width={states.shape[-1]} is below the narrowest head, {self.widths[0]}; use at least that"
+            )
+        logits: Tensor = self.decoders[place](states[..., : self.widths[place]])
+        return logits
+
+
+class PrefixHead(Head):
+    """Logits over classes from prefixes of an embedding with the first columns of one matrix: W^(m) = W[:, :m].
+
+    Kusupati et al. 2022, https://arxiv.org/abs/2205.13147, the efficient form (MRL-E).
+
+    Args:
+        dim: width of the whole embedding.
+        classes: number of logits.
+    """
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        at_least_one("PrefixHead", dim=dim, classes=classes)
+        self.decoder = Dense(dim, classes)
+
+    def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch classes"]:
+        return F.linear(states, self.decoder.weight[:, : states.shape[-1]], self.decoder.bias)
 
 
 class TokenHead(Head):

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import bm25s
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
+from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.tasks.search import lexical
@@ -41,24 +42,102 @@ class Index(Protocol):
     def nbytes(self) -> int: ...
 
 
-class ExactIndex:
-    """Dense vectors of documents, each scored against every query as the network says."""
+class Asked(Sequence[str]):
+    """The queries of one search; their vectors are made once, however many stages want them."""
 
-    def __init__(self, model: EncoderModel, vectors: Dense) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        self._vectors: dict[int, Dense | Sparse] = {}
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.texts[place]
+
+    def vectors(self, model: EncoderModel) -> Dense | Sparse:
+        """The queries' vectors by that model."""
+        if id(model) not in self._vectors:
+            self._vectors[id(model)] = model.encode(self.texts, side="query")
+        return self._vectors[id(model)]
+
+    @classmethod
+    def of(cls, queries: Sequence[str]) -> Asked:
+        """The queries themselves if they are being asked already."""
+        return queries if isinstance(queries, Asked) else cls(queries)
+
+
+class ExactIndex:
+    """Dense vectors of documents, each scored against every query as the network says.
+
+    Args:
+        width: compare only the first so many coordinates, as the network would give them (at unit length, where the
+            whole vectors have that); None: all.
+
+    Raises:
+        UserError: a width that the vectors have not, or of vectors that are compared by more than a dot product.
+    """
+
+    def __init__(self, model: EncoderModel, vectors: Dense, width: int | None = None) -> None:
         self.model, self.vectors = model, vectors
+        self.width = None if width == vectors.values.shape[-1] else width
+        self._compared: Tensor = vectors.values
+        self._scale: Tensor | None = None
+        if self.width is None:
+            return
+        if not model.net.by_dot:
+            raise UserError("only vectors that are compared by dot products can be cut; leave the width out")
+        # The coordinates are a view of the whole vectors: what a cut costs is one number a document.
+        tower = model.net.tower("document")
+        self._compared = vectors.values[:, : self.width]
+        cut = tower.cut(vectors.values, self.width)
+        self._scale = (cut * self._compared).sum(1) / self._compared.square().sum(1).clamp_min(1e-30)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     @property
     def nbytes(self) -> int:
-        return self.vectors.nbytes
+        return self.vectors.nbytes + (0 if self.width is None else 4 * len(self))
+
+    @property
+    def per_pair(self) -> int | None:
+        """Multiplications for one query and one document; None where scores are more than a dot product."""
+        if not self.model.net.by_dot:
+            return None
+        return int(self._compared.shape[-1]) + (self.width is not None)
+
+    @property
+    def multiplications(self) -> int | None:
+        """For one query: those of comparing it with every document."""
+        return None if self.per_pair is None else len(self) * self.per_pair
 
     def search(self, queries: Sequence[str], k: int) -> Found:
         """The best `k` documents of each query."""
-        vectors = self.model.encode(queries, side="query")
+        return Found(*self._asked(queries).top(Dense(self._compared), k, self._table))
+
+    def among(self, queries: Sequence[str], positions: np.ndarray) -> np.ndarray:
+        """The scores of some documents of each query, `[queries, candidates]` as their positions."""
+        asked = self._asked(queries)
+        if not self.model.net.by_dot:
+            rows = [asked.take([n]).score(self.vectors.take(p), self._table) for n, p in enumerate(positions)]
+            return torch.cat(rows).numpy() if rows else np.zeros(positions.shape, np.float32)
+        places = torch.from_numpy(positions)
+        size = max(1, _SCORES // max(1, positions.shape[1] * self._compared.shape[-1]))
+        scores = [
+            torch.einsum("qd,qcd->qc", some, self._compared[here]) * (1 if self._scale is None else self._scale[here])
+            for some, here in zip(asked.values.split(size), places.split(size), strict=True)
+        ]
+        return torch.cat(scores).numpy() if scores else np.zeros(positions.shape, np.float32)
+
+    def _asked(self, queries: Sequence[str]) -> Dense:
+        vectors = Asked.of(queries).vectors(self.model)
         assert isinstance(vectors, Dense)
-        return Found(*vectors.top(self.vectors, k, self.model.net.score))
+        return vectors if self.width is None else Dense(self.model.net.tower("query").cut(vectors.values, self.width))
+
+    def _table(self, queries: Tensor, documents: Tensor) -> Tensor:
+        scores = self.model.net.score(queries, documents)
+        return scores if self._scale is None else scores * self._scale
 
     def save(self, folder: Path) -> None:
         self.vectors.save(folder / "vectors.safetensors")
@@ -88,7 +167,7 @@ class InvertedIndex:
 
     def search(self, queries: Sequence[str], k: int) -> Found:
         """The best `k` documents of each query; those that share no term with it score 0."""
-        vectors = self.model.encode(queries, side="query")
+        vectors = Asked.of(queries).vectors(self.model)
         assert isinstance(vectors, Sparse)
         rows = max(1, _SCORES // max(1, len(self)))
         found = []

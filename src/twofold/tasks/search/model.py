@@ -20,6 +20,7 @@ from twofold.parts.encoders import Side
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
+from twofold.tasks.search.stages import Plan, by_width
 from twofold.tasks.search.vectors import Dense, Multi, Sparse
 
 
@@ -126,7 +127,8 @@ class EncoderModel(SearchModel):
 
     The task's settings: `query_tokens` and `document_tokens` (texts are cut there),
     `query_prefix` and `document_prefix`; for sparse vectors also `query_terms` and `document_terms` (only so many
-    of the heaviest are kept; None: all).
+    of the heaviest are kept; None: all); for dense ones `width` (vectors are cut there; None: not at all) and
+    `stages` (widths, each with the number of documents that an index compares at it).
     """
 
     @property
@@ -176,7 +178,9 @@ class EncoderModel(SearchModel):
 
     def _vectors(self, values: torch.Tensor, side: Side) -> Dense | Sparse:
         if not self.net.sparse:
-            return Dense(values) if values.ndim == 2 else Multi(values)
+            width = self.spec.get("width")
+            cut = values if width is None else self.net.tower(side).cut(values, int(width))
+            return Dense(cut) if values.ndim == 2 else Multi(cut)
         most = self.spec.get(f"{side}_terms")
         sparse = Sparse.of(values)
         return sparse if most is None else sparse.pruned(int(most))
@@ -213,6 +217,22 @@ class EncoderModel(SearchModel):
         scores: torch.Tensor = queries.score(documents, *(() if self.net.sparse else (self.net.score,)))
         return scores
 
+    def cut(self, width: int | None, stages: Plan | None = None) -> Self:
+        """A copy, without index, whose vectors are cut to their first `width` coordinates (None: whole again).
+
+        Args:
+            stages: widths, each with the number of documents that an index compares at it; None: all at `width`.
+
+        Raises:
+            UserError: the vectors have no such width, or are not dense.
+        """
+        if not self.net.by_dot:
+            raise UserError(f"{self.name} compares vectors by more than a dot product; they cannot be cut")
+        other = self.copy()
+        other.spec |= {"width": width, "stages": None if stages is None else [list(stage) for stage in stages]}
+        other.build_index(["any text"])
+        return other
+
     _known: tuple[dict[str, int], Any] | None = None
 
     def copy(self) -> Self:
@@ -231,10 +251,18 @@ class EncoderModel(SearchModel):
             self._known = place, vectors
         assert vectors is not None
         wanted = vectors.take([place[d] for d in documents])
-        return InvertedIndex.of(self, wanted) if isinstance(wanted, Sparse) else ExactIndex(self, wanted)
+        return InvertedIndex.of(self, wanted) if isinstance(wanted, Sparse) else self._dense_index(wanted)
 
     def open_index(self, path: Path) -> Index:
-        return InvertedIndex.open(self, path) if self.net.sparse else ExactIndex.open(self, path)
+        return (
+            InvertedIndex.open(self, path)
+            if self.net.sparse
+            else self._dense_index(ExactIndex.open(self, path).vectors)
+        )
+
+    def _dense_index(self, vectors: Dense) -> Index:
+        stages = self.spec.get("stages")
+        return by_width(self, vectors, stages) if stages else ExactIndex(self, vectors)
 
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:

@@ -56,6 +56,9 @@ class SearchTask(Task):
         scores = retrieval.from_positions(positions, relevant, metrics)
         figures = {name: float(values.mean()) for name, values in scores.items()}
         figures["bytes_per_document"] = index.nbytes / len(pool)
+        multiplications = getattr(index, "multiplications", None)
+        if multiplications is not None:
+            figures["multiplications_per_query"] = float(multiplications)
         return Evaluation(figures, scores[str(setting.get("metric", self.metric))])
 
     def describe(self, data: SearchData) -> dict[str, Any]:
