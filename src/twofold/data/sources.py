@@ -11,6 +11,7 @@ from twofold.data.files import UNITS, Unit, missing, read_file
 from twofold.data.folders import read_folder
 from twofold.data.hub import read_hub
 from twofold.data.made.statements import statements
+from twofold.data.made.text_tasks import TEXT_TASKS
 from twofold.data.rows import Rows
 from twofold.data.splits import adopt
 from twofold.errors import UserError, did_you_mean
@@ -20,6 +21,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "pydoc:texts": standard_library.texts,
     "pycode": standard_library.pycode,
     "statements": statements,
+    **TEXT_TASKS,
 }
 
 
@@ -27,8 +29,8 @@ def read(name_or_path: str | Path, columns: Mapping[str, str] | None = None, *, 
     """Rows from an embedded set, a file, a folder or `hf:<name or folder>[:split]`.
 
     Args:
-        name_or_path: "pydoc", "pydoc:texts", "pycode" or "statements"; a csv, tsv, jsonl, json or txt file (gzipped
-            or not), a parquet file; a folder; or `hf:` and what `datasets` can load. A path wins over a name when
+        name_or_path: an embedded set such as "pydoc" or "intents"; a csv, tsv, jsonl, json or txt file (gzipped or
+            not), a parquet file; a folder; or `hf:` and what `datasets` can load. A path wins over a name when
             written with a separator, as `./pydoc`.
         columns: wanted name → name in the data, as {"query": "question"}.
         unit: what one row of a txt file is: a "line", a "paragraph" (between blank lines) or the whole "file".
