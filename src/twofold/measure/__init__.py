@@ -3,6 +3,7 @@
     retrieval    ranked lists against relevance judgements, as trec_eval counts them
     language     bits per byte, perplexity
     costs        parameters, bytes, operations, latency, peak memory, the machine
+    scaling      power laws of loss over cost; networks of equal cost
     statistics   bootstrap and Student intervals, paired
     verdicts     a claim's verdict from its repeats: the one place where it is computed
     pareto       which arms no other arm beats at everything

@@ -25,11 +25,16 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.measure.memory import Peak, peak_memory
+from twofold.parts import Head, SequenceModel
+from twofold.surgery import block_flops
 
 __all__ = [
+    "Cost",
     "Interleaved",
     "Latency",
     "Peak",
+    "active_parameters",
+    "cost",
     "environment",
     "flops",
     "folder_bytes",
@@ -50,6 +55,47 @@ def parameters(net: nn.Module) -> int:
 def trainable_parameters(net: nn.Module) -> int:
     """Numbers in the parameters that training changes; shared ones count once."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def active_parameters(net: nn.Module) -> int:
+    """Numbers in the parameters that one token meets: all but those that parts say are idle (`idle_parameters`: experts
+    that were not chosen, a guide that is switched off). Tables of embeddings count in full."""
+    return parameters(net) - sum(getattr(part, "idle_parameters", 0) for part in net.modules())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs, counted and not measured.
+
+    Args:
+        parameters: stored; shared ones count once.
+        active: those that one token meets.
+        flops: operations per token of one pass forward, multiplications and additions; training takes three times as
+            many, as is usual (twice as many backward as forward).
+        bytes: of parameters and buffers.
+    """
+
+    parameters: int
+    active: int
+    flops: float
+    bytes: int
+
+
+def cost(net: SequenceModel, length: int) -> Cost:
+    """What a network costs per token, in sequences of `length` tokens. Exact: every part counts its own products.
+
+    Linear maps, attention's scores and sums (half of them where attention is always causal) and the head count;
+    element-wise work does not. Works on the meta device.
+
+    Raises:
+        UserError: a part that does not say what it costs; names it.
+    """
+    flops = block_flops(net, length)
+    if isinstance(net.head, Head):
+        flops += net.head.flops(1, net.dim)
+    elif net.head is not None:
+        raise UserError(f"the head is a {type(net.head).__name__}, which does not say what it costs")
+    return Cost(parameters(net), active_parameters(net), flops, tensor_bytes(net))
 
 
 def tensor_bytes(net: nn.Module) -> int:

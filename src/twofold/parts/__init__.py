@@ -11,9 +11,10 @@ from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
+from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
 from twofold.parts.interactions import CandidateAttention
-from twofold.parts.linear import LINEAR, Dense
+from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
@@ -47,6 +48,7 @@ from twofold.parts.stack import (
     Wiring,
     pattern,
 )
+from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
 
 __all__ = [
     "ACTIVATIONS",
@@ -58,6 +60,9 @@ __all__ = [
     "AnyMask",
     "Attention",
     "Block",
+    "BlockDense",
+    "BlockDiagonal",
+    "BlockShuffle",
     "Cache",
     "CandidateAttention",
     "ChannelMixer",
@@ -73,8 +78,10 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Learned",
+    "Linear",
     "LinearStretch",
     "Llama3Stretch",
+    "LowRankLinear",
     "MLMHead",
     "Mask",
     "Max",
@@ -96,6 +103,7 @@ __all__ = [
     "RMSNorm",
     "Rope",
     "Sandwich",
+    "SelfGuided",
     "SequenceHead",
     "SequenceModel",
     "Single",
@@ -113,16 +121,23 @@ __all__ = [
     "WeightedMean",
     "Wiring",
     "add_aux",
+    "add_guides",
     "bert",
     "build",
     "collect_aux",
+    "cosine_guide",
     "decoder",
+    "drop_guides",
     "encoder",
     "halvings",
+    "linear_kind",
     "llama",
     "pattern",
     "prefix",
     "registered",
+    "replace_linears",
     "rising",
+    "set_guides",
+    "spectral",
     "t5_encoder",
 ]

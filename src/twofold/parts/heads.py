@@ -28,16 +28,24 @@ class Head(Part, abstract=True):
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch out"]:
         raise NotImplementedError
 
+    def flops(self, time: int, dim: int) -> int:
+        """Multiply–adds, times two, for `time` states of width `dim`."""
+        raise NotImplementedError
+
 
 class TiedHead(Head):
     """Logits over the vocabulary with the embedding's own matrix. Press & Wolf 2017, https://arxiv.org/abs/1608.05859"""
 
     def __init__(self, vocab: int, bias: bool = False) -> None:
         super().__init__()
+        self.vocab = vocab
         self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
         return F.linear(states, _needed(table), self.bias)
+
+    def flops(self, time: int, dim: int) -> int:
+        return 2 * time * dim * self.vocab
 
 
 class LMHead(Head):
@@ -49,6 +57,9 @@ class LMHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
         return self.decoder(states)
+
+    def flops(self, time: int, dim: int) -> int:
+        return self.decoder.flops(time)
 
 
 class MLMHead(Head):
@@ -64,6 +75,9 @@ class MLMHead(Head):
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
         return F.linear(self.norm(self.act(self.transform(states))), _needed(table), self.bias)
 
+    def flops(self, time: int, dim: int) -> int:
+        return self.transform.flops(time) + 2 * time * dim * len(self.bias)
+
 
 class SequenceHead(Head):
     """Logits over classes for one vector per sequence (pooled `[B, D]`)."""
@@ -75,6 +89,9 @@ class SequenceHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch classes"]:
         return self.decoder(states)
+
+    def flops(self, time: int, dim: int) -> int:
+        return self.decoder.flops(time)
 
 
 class NestedHeads(Head):
@@ -133,6 +150,9 @@ class TokenHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch tags"]:
         return self.decoder(states)
+
+    def flops(self, time: int, dim: int) -> int:
+        return self.decoder.flops(time)
 
 
 def _needed(table: Tensor | None) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twofold.errors import unknown
 from twofold.parts.channels.ffn import FFN
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.heads import LMHead, MLMHead, TiedHead
-from twofold.parts.linear import LINEAR
+from twofold.parts.linear import kinds
 from twofold.parts.mixers.attention import Attention
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
@@ -36,7 +38,7 @@ def transformer(
     gate: bool = True,
     bias: bool = False,
     base: float = 10000.0,
-    linear: str = "dense",
+    linear: str | Mapping[str, str] = "dense",
 ) -> SequenceModel:
     """A stack of equal blocks of attention and feed-forward part.
 
@@ -46,19 +48,20 @@ def transformer(
         head: `tied` (the embedding's matrix), `lm` (its own), `mlm` (BERT's), or None for states.
         max_len: longest input; only `position="learned"` needs it.
         hidden: width of the feed-forward part (default: 4 dim; gated: 8/3 dim, rounded up to a multiple of 8).
-        kv_heads, head_dim, bias, linear: as `Attention` and `FFN` have them.
+        kv_heads, head_dim, bias: as `Attention` and `FFN` have them.
         position: none, learned, sinusoid, rope, alibi or t5 (shared by all layers).
         norm: layer or rms.
         wiring: pre, post, parallel or sandwich.
         activation, gate: of the feed-forward part.
         base: of rope.
+        linear: kind of all linear maps, or `{"ffn": "lowrank(0.25)", "attn": "dense"}`.
 
     Raises:
         UserError: an unknown name, or sizes that do not go together.
     """
-    for what, name, known in (("norm", norm, NORMS), ("kind of linear map", linear, LINEAR)):
-        if name not in known:
-            raise unknown(what, name, known)
+    if norm not in NORMS:
+        raise unknown("norm", norm, NORMS)
+    kind = kinds(linear)
     if hidden is None:
         hidden = -(-8 * dim // 24) * 8 if gate else 4 * dim
 
@@ -77,8 +80,8 @@ def transformer(
 
     blocks = [
         Block(
-            Attention(dim, heads, kv_heads, head_dim, per_layer(), bias, causal=causal, linear=linear),
-            FFN(dim, hidden, activation, gate, bias, linear),
+            Attention(dim, heads, kv_heads, head_dim, per_layer(), bias, causal=causal, linear=kind["attn"]),
+            FFN(dim, hidden, activation, gate, bias, kind["ffn"]),
             new_norm(),
             new_norm(),
             named_wiring(wiring, new_norm),

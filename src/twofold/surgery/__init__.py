@@ -2,6 +2,7 @@
 
 from twofold.surgery.calibrate import Batch, Gram, Layer, Sample, Squares, Statistic, Walk
 from twofold.surgery.costs import Budget, block_flops, unit_flops
+from twofold.surgery.factorise import factorise, merged
 from twofold.surgery.importance import select, select_uniform, unit_range
 from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
 from twofold.surgery.units import Heads, Neurons, Units, blocks, compact, find
@@ -24,7 +25,9 @@ __all__ = [
     "block_pivoted",
     "blocks",
     "compact",
+    "factorise",
     "find",
+    "merged",
     "pivoted",
     "root",
     "select",

@@ -12,6 +12,7 @@ from torch import Tensor
 from twofold.errors import unknown
 from twofold.parts.arguments import at_least_one
 from twofold.parts.linear import linear as make_linear
+from twofold.parts.linear import linear_flops
 from twofold.parts.masks import Mask
 from twofold.parts.part import Part
 
@@ -64,7 +65,7 @@ class FFN(ChannelMixer):
         activation: a name of `ACTIVATIONS`.
         gate: a third map `gate` goes through the nonlinearity and multiplies.
         bias: of every map.
-        linear: kind of the maps.
+        linear: kind of the maps, such as `lowrank(0.25)`.
     """
 
     def __init__(
@@ -90,4 +91,4 @@ class FFN(ChannelMixer):
         return self.down(self.act(self.gate(x)) * self.up(x))
 
     def flops(self, time: int) -> int:
-        return 2 * time * self.dim * self.hidden * (2 if self.gate is None else 3)
+        return sum(linear_flops(part, time) for part in (self.up, self.gate, self.down) if part is not None)

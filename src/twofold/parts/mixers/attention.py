@@ -14,6 +14,7 @@ from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache, KeyValueCache
 from twofold.parts.linear import linear as make_linear
+from twofold.parts.linear import linear_flops
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.positions import Alibi, Learned, NoPosition, NtkStretch, Position, Rope, Sinusoid, T5Bias
@@ -37,7 +38,7 @@ class Attention(Mixer):
         bias: of query, key and value; `out_bias`: of out (default: the same).
         causal: True: always causal, whatever the mask; False: never; None: as the mask says.
         scale: of the logits (default head_dim^-0.5; T5 has 1).
-        linear: kind of the projections.
+        linear: kind of the projections, such as `lowrank(0.25)`.
 
     Raises:
         UserError: sizes that do not go together, or a position that cannot serve them.
@@ -197,7 +198,7 @@ class Attention(Mixer):
 
     def flops(self, time: int) -> int:
         inner = self.heads * self.head_dim
-        maps = 2 * time * (2 * self.dim * inner + 2 * self.memory_dim * self.kv_heads * self.head_dim)
+        maps = sum(linear_flops(part, time) for part in (self.query, self.key, self.value, self.out))
         return maps + 4 * time * time * inner // (2 if self.causal == "yes" else 1)
 
     def matrix(
