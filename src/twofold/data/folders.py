@@ -1,4 +1,4 @@
-"""Folders: of train/validation/test files, of shards of one table, of texts, of Python code."""
+"""Folders: of train/validation/test files, of shards of one table, of images by class, of texts, of Python code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twofold.data.columns import Table, concatenate, from_records
 from twofold.data.files import Unit, format_of, read_file, read_text
+from twofold.data.images import class_folders, read_image_folder
 from twofold.data.python_source import Row, function_rows, parse
 from twofold.data.rows import listed
 from twofold.data.splits import part_name
@@ -28,15 +29,19 @@ _NOT_ENTERED = {"__pycache__", "node_modules", "venv", "site-packages"}
 def read_folder(folder: Path, unit: Unit = "line") -> tuple[Table, list[str] | None]:
     """The rows of a folder, and the part of each where the folder says so.
 
-    In this order: files (or sub-folders, and nothing else) named train, validation and test, each read for
-    itself; table files of one format, one below the other; Python files, where they are at least half of what
-    can be read, function by function; other texts and code, one document a file. Raises UserError where there is
+    In this order: sub-folders of images, each named after a class; files (or sub-folders, and nothing else) named
+    train, validation and test, each read for itself; table files of one format, one below the other; Python files,
+    where they are at least half of what can be read, function by function; other texts and code, one document a
+    file. Raises UserError where there is
     nothing to read.
     """
     try:
         entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}); check its rights") from None
+    classes = class_folders(folder)
+    if classes:
+        return read_image_folder(folder, classes)
     parts = _parts(entries)
     if parts:
         return _read_parts(parts, unit)

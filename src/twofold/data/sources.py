@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twofold.data import standard_library
 from twofold.data.columns import TEXT_COLUMNS, Table, clean, rename
+from twofold.data.digits import digits
 from twofold.data.files import UNITS, Unit, missing, read_file
 from twofold.data.folders import read_folder
 from twofold.data.hub import read_hub
@@ -21,6 +22,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "pydoc:texts": standard_library.texts,
     "pycode": standard_library.pycode,
     "statements": statements,
+    "digits": digits,
     **TEXT_TASKS,
 }
 

@@ -9,6 +9,7 @@ from twofold.parts.auxiliary import add_aux, collect_aux
 from twofold.parts.building import build
 from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
+from twofold.parts.classifiers import TextClassifier
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
@@ -112,6 +113,7 @@ __all__ = [
     "Stack",
     "StackCache",
     "T5Bias",
+    "TextClassifier",
     "TextEncoder",
     "TiedHead",
     "TokenEmbedding",

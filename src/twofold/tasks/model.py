@@ -12,6 +12,7 @@ import torch
 from twofold.checkpoints import folder
 from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
+from twofold.measure import costs
 from twofold.parts import Part
 
 
@@ -62,6 +63,11 @@ class Model:
     def parameters(self) -> int:
         """How many weights it holds, shared ones counted once."""
         return sum(p.numel() for p in self._net.parameters()) if self._net is not None else 0
+
+    @property
+    def bytes(self) -> int:
+        """Memory that its network's tensors hold; 0 where there is none."""
+        return costs.tensor_bytes(self._net) if self._net is not None else 0
 
     def copy(self) -> Self:
         """An independent copy: changing one leaves the other as it is."""

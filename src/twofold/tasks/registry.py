@@ -14,6 +14,7 @@ from twofold.tasks.task import Task
 
 _TASKS = {
     "search": "twofold.tasks.search.task:SearchTask",
+    "classify": "twofold.tasks.classify:ClassifyTask",
     "language": "twofold.tasks.language:LanguageTask",
     "solve": "twofold.tasks.solve:SolveTask",
 }

@@ -54,6 +54,10 @@ class ModelSystem(System, ABC):
     kind = "model"
     trains: ClassVar[bool] = False
 
+    def serves(self, data: Any) -> str | None:
+        """Why it cannot work with this data of its task, in words that follow "because"; None: it can."""
+        return None
+
     @abstractmethod
     def fit(
         self,

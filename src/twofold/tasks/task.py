@@ -12,6 +12,7 @@ import numpy as np
 
 from twofold.data.rows import Rows
 from twofold.tasks.model import Model
+from twofold.tasks.system import Table
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Evaluation:
     Args:
         figures: name to value.
         items: the main figure of each item, `[n]`, in the data's order.
+        tables: what else a person wants to see, such as which classes are confused.
     """
 
     figures: dict[str, float]
     items: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    tables: tuple[Table, ...] = ()
 
 
 class Task(ABC):
@@ -37,6 +40,7 @@ class Task(ABC):
         default_data: the embedded data set that is used when none is named.
         baselines: ids of the plain baselines.
         model: the class of its models.
+        beside: figures that are shown beside the main one.
         shares: how much of the data's groups goes into train, validation and test.
     """
 
@@ -46,11 +50,16 @@ class Task(ABC):
     default_data: ClassVar[str]
     baselines: ClassVar[tuple[str, ...]] = ()
     model: ClassVar[type[Model]]
+    beside: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[tuple[float, float, float]] = (0.8, 0.1, 0.1)
 
     @abstractmethod
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Any:
         """The task's data from a name, a path or rows, split into train, validation and test."""
+
+    def metric_of(self, data: Any) -> str:
+        """The main figure on this data, where it depends on the data."""
+        return self.metric
 
     @abstractmethod
     def evaluate(self, model: Model, data: Any, part: str = "test", **setting: Any) -> Evaluation:

@@ -33,6 +33,7 @@ class Measured:
         share: of the training budget that it has spent.
         validation: the main figure on the validation part.
         quality: the main figure on the test part, with its interval.
+        tables: what else the test part showed, each with title, columns and rows.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Measured:
     peak_mb: float | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     rungs: list[dict[str, float]] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
     pareto: bool = False
     recommended: bool = False
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class _Comparison:
         self.arms = choose(task, systems)
         self.minutes, self.out, self.seed = minutes, out, seed
         self.data = self.task.read(source if source is not None else self.task.default_data, columns)
+        self.metric = self.task.metric_of(self.data)
         self.notes: list[str] = list(self.task.describe(self.data)["notes"])
+        self.arms = self._able(named=systems is not None)
         self.spent_before = self._open(fresh)
         self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
         self.models: dict[str, Model] = {}
@@ -119,6 +122,21 @@ class _Comparison:
                 return self._report(plan, chosen)
         finally:
             self._keep_time()
+
+    def _able(self, named: bool) -> list[tuple[Arm, ModelSystem]]:
+        """The arms that can work with the data; one that was named and cannot is an error, others are told of."""
+        able = []
+        for arm, system in self.arms:
+            reason = system.serves(self.data)
+            if reason is None:
+                able.append((arm, system))
+            elif named:
+                raise UserError(f"{arm.label} cannot take part: {reason}; leave it out of --systems")
+            else:
+                self.notes.append(f"{arm.label} takes no part: {reason}")
+        if not able:
+            raise UserError(f"no system of {self.task.name!r} can work with {self.task.describe(self.data)['name']}")
+        return able
 
     def _open(self, fresh: bool) -> float:
         """Seconds spent by earlier runs of the same comparison in this folder."""
@@ -234,7 +252,7 @@ class _Comparison:
             measured.status = f"failed: {error}"
             place.save(measured)
             return
-        measured.validation = evaluation.figures[self.task.metric]
+        measured.validation = evaluation.figures[self.metric]
         measured.parameters = fitted.model.parameters
         measured.train_seconds = (measured.train_seconds or 0.0) + seconds if system.trains else seconds
         measured.peak_mb = max(measured.peak_mb or 0.0, peak.megabytes or 0.0) or None
@@ -272,6 +290,7 @@ class _Comparison:
         interval = statistics.bootstrap(evaluation.items, seed=self.seed)
         measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
         measured.figures = evaluation.figures
+        measured.tables = [asdict(table) for table in evaluation.tables]
         if measured.alive:
             measured.status = "measured"
         place.save_items(test=evaluation.items)
@@ -293,7 +312,7 @@ class _Comparison:
         tested = {label: found["test"] for label, found in items.items() if "test" in found}
         data = {
             "format": FORMAT,
-            **findings.of(self.task, list(self.measured.values()), tested, chosen, self.seed),
+            **findings.of(self.task, self.metric, list(self.measured.values()), tested, chosen, self.seed),
             "data": self.task.describe(self.data),
             "best": str(self.out / "best") if chosen is not None else None,
             "notes": [*findings.about(plan, computing.dtype()), *self.notes],

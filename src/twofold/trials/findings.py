@@ -17,11 +17,17 @@ from twofold.trials.plan import RUNGS
 
 
 def of(
-    task: Task, arms: Sequence[Measured], tested: Mapping[str, np.ndarray], chosen: Measured | None, seed: int
+    task: Task,
+    metric: str,
+    arms: Sequence[Measured],
+    tested: Mapping[str, np.ndarray],
+    chosen: Measured | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Rows, Pareto front and recommendation.
 
     Args:
+        metric: the main figure.
         arms: every arm; those on the front of test quality and latency are marked.
         tested: the figure of every test item, by arm's label, `[n]` each, paired.
         chosen: the recommended arm.
@@ -35,14 +41,15 @@ def of(
         measured.pareto = i in front
     return {
         "task": task.name,
-        "metric": task.metric,
+        "metric": metric,
         "direction": task.direction,
+        "beside": [name for name in task.beside if any(name in m.figures for m in arms)],
         "rows": [asdict(m) for m in arms],
-        "recommendation": sentence(task, chosen, tested, seed),
+        "recommendation": sentence(task, metric, chosen, tested, seed),
     }
 
 
-def sentence(task: Task, chosen: Measured | None, tested: Mapping[str, np.ndarray], seed: int) -> str:
+def sentence(task: Task, metric: str, chosen: Measured | None, tested: Mapping[str, np.ndarray], seed: int) -> str:
     """Why this one, in one sentence, with what it gains over each baseline on test, paired."""
     if chosen is None or chosen.quality is None:
         return "No arm finished, so none is recommended."
@@ -54,7 +61,7 @@ def sentence(task: Task, chosen: Measured | None, tested: Mapping[str, np.ndarra
     if chosen.id in task.baselines:
         why = "nothing beat it on validation within the budget"
     else:
-        why = f"it is best on validation ({task.metric} {chosen.validation:.3f}), or as good and faster"
+        why = f"it is best on validation ({metric} {chosen.validation:.3f}), or as good and faster"
     if not gains:
         return f"{chosen.label} is recommended: {why}."
     return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}."

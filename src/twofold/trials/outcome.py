@@ -53,7 +53,7 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
     if claim.repeat == "sample":
         setting["sample"] = seed
     evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
-    spent = {"seconds": seconds, "parameters": float(model.parameters), "bytes": float(costs.tensor_bytes(model.net))}
+    spent = {"seconds": seconds, "parameters": float(model.parameters), "bytes": float(model.bytes)}
     return Outcome(evaluation.figures, spent, detail)
 
 

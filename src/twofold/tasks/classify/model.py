@@ -1,0 +1,68 @@
+"""Classifiers: inputs in, labels with probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from twofold.errors import UserError
+from twofold.tasks.classify.data import Inputs
+from twofold.tasks.classify.readers import Reader
+from twofold.tasks.classify.targets import Prediction, Target
+from twofold.tasks.model import Model
+
+
+class ClassifyModel(Model):
+    """A network (or what a subclass has in its place) that says which class an input belongs to.
+
+    The task's settings: `target` (what is predicted, as `Target.spec` has it) and `input` (how inputs are read, as
+    `Reader.spec` has it).
+    """
+
+    task: ClassVar[str] = "classify"
+
+    @property
+    def target(self) -> Target:
+        """What it predicts."""
+        return Target.of(self.spec["target"])
+
+    @property
+    def reader(self) -> Reader:
+        """How it reads its inputs."""
+        return Reader.of(self.spec["input"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of its classes; empty where it predicts numbers."""
+        return self.target.labels
+
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """Outputs before they become probabilities, float32 `[n, outputs]`."""
+        return self.reader.logits(self, inputs)
+
+    def probabilities(self, inputs: Inputs) -> np.ndarray:
+        """The probability of every label, `[n, labels]`; for numbers the numbers themselves, `[n]`.
+
+        Args:
+            inputs: texts, or images as paths or uint8 arrays.
+
+        Raises:
+            UserError: an input is empty or of another kind; names it.
+        """
+        return self.target.decode(self.logits(inputs))
+
+    def predict(self, inputs: str | Sequence[str] | np.ndarray) -> Any:
+        """What each input is: one `Prediction` for a single text or path, else a list."""
+        single = isinstance(inputs, str)
+        many: Inputs = [inputs] if isinstance(inputs, str) else inputs
+        if not len(many):
+            raise UserError("nothing to predict: there is no input")
+        found: list[Prediction] = self.target.answers(self.probabilities(many))
+        return found[0] if single else found
+
+
+def settings(target: Target, reader: Reader) -> Mapping[str, Any]:
+    """The task's settings of a model that predicts `target` from what `reader` reads."""
+    return {"target": target.spec(), "input": reader.spec()}
