@@ -16,12 +16,12 @@ from twofold.cli import main
 from twofold.errors import UserError
 from twofold.tasks import Report, TrainedSystem, load
 from twofold.tasks import task as task_named
-from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.examples import rows_for, small_model, small_rows
 from twofold.trials import traces
 
 CARDS = list(index.cards())
 IDS = [card["id"] for card in CARDS]
-NEEDS_WEIGHTS = {"minilm"}  # baselines that are a real checkpoint: tests/test_pretrained.py runs them
+NEEDS_WEIGHTS = {"minilm", "minilm-knn"}  # baselines that are a real checkpoint: tests/test_pretrained.py runs them
 
 
 def of_kind(kind: str) -> list[str]:
@@ -76,9 +76,9 @@ def test_same_seed_same_result(id: str) -> None:
 
 
 @pytest.mark.parametrize("id", trained())
-def test_loss_falls_on_one_batch(id: str, rows: Any) -> None:
+def test_loss_falls_on_one_batch(id: str) -> None:
     system = configure(id).small()
-    data = task_named(system.card.tasks[0]).read(rows)
+    data = task_named(system.card.tasks[0]).read(rows_for(system))
     model = system.start(data, 0)
     batch = system.batches(model, data, 0)(0, 0.0)
     optimizer = torch.optim.AdamW([p for p in model.net.parameters() if p.requires_grad], lr=3e-3)
@@ -94,10 +94,10 @@ def test_loss_falls_on_one_batch(id: str, rows: Any) -> None:
 
 
 @pytest.mark.parametrize("id", of_kind("model"))
-def test_save_and_load_give_the_same_figures(id: str, rows: Any, tmp_path: Any) -> None:
+def test_save_and_load_give_the_same_figures(id: str, tmp_path: Any) -> None:
     system = configure(id).small()
     task = task_named(system.card.tasks[0])
-    data = task.read(rows)
+    data = task.read(rows_for(system))
     model = system.fit(data, Steps(3)).model
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
@@ -162,3 +162,23 @@ def test_command_line_on_a_persons_file(id: str, rows: Any, tmp_path: Any, capsy
     assert main(["search", str(tmp_path / "model"), "paint the small river", "--json", "--quiet"]) == 0
     hits = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert hits
+
+
+@pytest.mark.parametrize("id", [i for i in of_kind("model") if "classify" in index.card(i)["tasks"]])
+def test_classifiers_predict_from_a_persons_table(id: str, rows: Any, tmp_path: Any, capsys: Any) -> None:
+    if "text" not in resolve(id).reads:
+        pytest.skip("it reads images; tests/systems/test_classifiers.py gives it a folder of them")
+    table = tmp_path / "mine.csv"
+    lines = zip(rows.columns["text"], rows.columns["label"], strict=True)
+    table.write_text("text,label\n" + "\n".join(f'"{text}",{label}' for text, label in lines))
+    options = configure(id).small().options()
+    settings = [f"--set={k}={json.dumps(v)}" for k, v in options.items() if v is not None]
+    model = str(tmp_path / "model")
+    fit = ["fit", id, str(table), "-o", model, "--task", "classify", "--steps", "2", "--quiet", *settings]
+    assert main(fit) == 0
+    out = tmp_path / "out.csv"
+    assert main(["predict", model, str(table), "-o", str(out), "--quiet"]) == 0
+    written = out.read_text().splitlines()
+    assert written[0] == "text,label,prediction,probability"
+    assert len(written) == 1 + len(rows)
+    assert {line.split(",")[-2] for line in written[1:]} <= set(rows.columns["label"])

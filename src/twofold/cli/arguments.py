@@ -98,6 +98,15 @@ def generate(p: Parser) -> None:
     _computing(p)
 
 
+def predict(p: Parser) -> None:
+    _model(p)
+    _inputs(p, "inputs", "texts or images, or a file or folder of them")
+    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv, beside the columns that were given")
+    _columns(p)
+    _set(p, "for models that take any here, such as labels=a,b")
+    _computing(p, seed=False)
+
+
 def compare(p: Parser) -> None:
     p.add_argument("task", help="such as search")
     _data(p)

@@ -102,6 +102,14 @@ _ALL = (
         "twofold.cli.using:search",
     ),
     Command(
+        "predict",
+        "use",
+        "the class, labels or number of texts or images",
+        ('predict model/ "my card was stolen"', "predict model/ in.csv -o out.csv", "predict model/ pictures/"),
+        arguments.predict,
+        "twofold.cli.predicting:predict",
+    ),
+    Command(
         "encode",
         "use",
         "texts as vectors",

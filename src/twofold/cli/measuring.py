@@ -33,7 +33,11 @@ def compare(arguments: Namespace) -> None:
     print(report.terminal(data))
     print(f"Report: {arguments.out}/report.html")
     if data.get("best"):
-        use = {"search": 'search {} "what you look for"', "language": 'generate {} "once upon"'}
+        use = {
+            "search": 'search {} "what you look for"',
+            "language": 'generate {} "once upon"',
+            "classify": "predict {} yours.csv",
+        }
         print("Use it: twofold " + use.get(data["task"], "evaluate {}").format(data["best"]))
 
 

@@ -14,7 +14,7 @@ from twofold.data import Rows, read
 from twofold.errors import UserError
 from twofold.measure.reports.terminal import plain
 
-VERBS = ("search", "encode", "score", "generate")
+VERBS = ("search", "predict", "encode", "score", "generate")
 _SNIPPET = 100  # characters of a result that a person sees
 _PAIRS = 256  # pairs scored at a time
 
@@ -24,7 +24,7 @@ def search(arguments: Namespace) -> None:
     files.check_ending(arguments.out)
     if arguments.k < 1:
         raise UserError(f"-k is {arguments.k}; give at least 1")
-    with _using(arguments, "search") as model:
+    with using(arguments, "search") as model:
         found = files.given(arguments.queries, ("query", "text"), columns(arguments.columns))
         queries = files.texts(found, ("query", "text"))
         if arguments.documents is not None:
@@ -36,9 +36,9 @@ def search(arguments: Namespace) -> None:
             for query, best in zip(queries, hits, strict=True)
             for rank, hit in enumerate(best, 1)
         ]
-        _write(rows, arguments, "query", "hits")
+        write(rows, arguments, "query", "hits")
     elif arguments.json:
-        _as_json([{"query": q, "hits": [vars(h) for h in best]} for q, best in zip(queries, hits, strict=True)], found)
+        as_json([{"query": q, "hits": [vars(h) for h in best]} for q, best in zip(queries, hits, strict=True)], found)
     else:
         for number, (query, best) in enumerate(zip(queries, hits, strict=True)):
             if len(queries) > 1:
@@ -50,18 +50,18 @@ def encode(arguments: Namespace) -> None:
     """A vector for each text."""
     files.check_ending(arguments.out, (".npy", *files.TABLES))
     wanted = ("query", "text") if arguments.side == "query" else ("document", "text")
-    with _using(arguments, "encode") as model:
+    with using(arguments, "encode") as model:
         found = files.given(arguments.texts, wanted, columns(arguments.columns))
         inputs = files.texts(found, wanted)
         vectors = model.encode(inputs, side=arguments.side).values.numpy()
     rows = [{"text": t, "vector": [round(float(x), 6) for x in v]} for t, v in zip(inputs, vectors, strict=True)]
     if arguments.out is not None and arguments.out.lower().endswith(".npy"):
         files.write_array(vectors, arguments.out)
-        _written(f"{len(vectors):,} vectors of {vectors.shape[1]} numbers", arguments)
+        written(f"{len(vectors):,} vectors of {vectors.shape[1]} numbers", arguments)
     elif arguments.out is not None:
-        _write(rows, arguments)
+        write(rows, arguments)
     elif arguments.json:
-        _as_json(rows, found)
+        as_json(rows, found)
     else:
         many = f"{vectors.shape[1]} numbers:"
         output.table([(many, _few(v), plain(text)) for text, v in zip(inputs, vectors, strict=True)], indent="")
@@ -70,15 +70,15 @@ def encode(arguments: Namespace) -> None:
 def score(arguments: Namespace) -> None:
     """A search model: how well each query and document fit. A language model: what each text costs."""
     files.check_ending(arguments.out)
-    with _using(arguments, "score") as model:
+    with using(arguments, "score") as model:
         if model.task == "search":
             found, rows = _score_pairs(model, arguments)
         else:
             found, rows = _score_texts(model, arguments)
     if arguments.out is not None:
-        _write(rows, arguments)
+        write(rows, arguments)
     elif arguments.json:
-        _as_json(rows, found)
+        as_json(rows, found)
     else:
         names = [name for name in rows[0] if name not in ("query", "document", "text")]
         output.table(
@@ -94,7 +94,7 @@ def score(arguments: Namespace) -> None:
 def generate(arguments: Namespace) -> None:
     """How each text goes on."""
     files.check_ending(arguments.out)
-    with _using(arguments, "generate") as model:
+    with using(arguments, "generate") as model:
         found = files.given(arguments.prompts, ("prompt", "text"), columns(arguments.columns))
         prompts = files.texts(found, ("prompt", "text"))
         made = model.generate(
@@ -107,15 +107,15 @@ def generate(arguments: Namespace) -> None:
         )
     rows = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, made, strict=True)]
     if arguments.out is not None:
-        _write(rows, arguments)
+        write(rows, arguments)
     elif arguments.json:
-        _as_json(rows, found)
+        as_json(rows, found)
     else:
         print("\n\n".join(output.style(output.shown(r["prompt"]), "bold") + output.shown(r["text"]) for r in rows))
 
 
 @contextmanager
-def _using(arguments: Namespace, verb: str) -> Iterator[Any]:
+def using(arguments: Namespace, verb: str) -> Iterator[Any]:
     """The model that was named, loaded where it should compute; it must have the verb."""
     with computing.on(arguments.device, arguments.dtype), computing.autocast():
         model: Any = api.load(arguments.model)
@@ -165,12 +165,12 @@ def _score_texts(model: Any, arguments: Namespace) -> tuple[Rows | list[str], li
     return found, rows
 
 
-def _as_json(rows: Sequence[dict[str, Any]], found: Rows | list[str]) -> None:
+def as_json(rows: Sequence[dict[str, Any]], found: Rows | list[str]) -> None:
     """One answer for one text that was typed, else a list."""
     output.as_json(rows[0] if not isinstance(found, Rows) and len(rows) == 1 else list(rows))
 
 
-def _write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = None, many: str = "") -> None:
+def write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = None, many: str = "") -> None:
     """Writes rows; JSON formats hold those with the same `by` in one list, `many`."""
     counted = len(rows)
     if by is not None and arguments.out.lower().endswith((".json", ".jsonl")):
@@ -180,10 +180,10 @@ def _write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = No
         rows = [{by: key, many: group} for key, group in groups.items()]
         counted = len(rows)
     files.write_table(rows, arguments.out)
-    _written(f"{counted:,} rows", arguments)
+    written(f"{counted:,} rows", arguments)
 
 
-def _written(what: str, arguments: Namespace) -> None:
+def written(what: str, arguments: Namespace) -> None:
     if arguments.json:
         output.as_json({"out": arguments.out})
     else:

@@ -19,6 +19,7 @@ from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_lin
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
+from twofold.parts.neighbours import LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part, registered
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
@@ -82,6 +83,8 @@ __all__ = [
     "Linear",
     "LinearStretch",
     "Llama3Stretch",
+    "LogLink",
+    "LogitLink",
     "LowRankLinear",
     "MLMHead",
     "Mask",
@@ -90,6 +93,7 @@ __all__ = [
     "Mean",
     "MemoryCache",
     "Mixer",
+    "Neighbours",
     "NestedHeads",
     "NoPosition",
     "NtkStretch",

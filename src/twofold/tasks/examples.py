@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -19,25 +21,49 @@ _VERBS = ("find", "open", "paint", "move", "sell", "count")
 def small_rows(count: int = 160, seed: int = 0) -> Rows:
     """Made-up pairs: a query names a thing and a quality, its document says more about them.
 
-    Columns: `id`, `query`, `document`, `text`, `group` (16 groups); split into train, validation and test.
+    Columns: `id`, `query`, `document`, `text`, `label` (the quality), `group` (16 groups); split into train,
+    validation and test.
     """
     made = np.random.default_rng(seed)
-    queries, documents = [], []
+    queries, documents, labels = [], [], []
     for number in range(count):
         thing, other = made.choice(_THINGS, 2, replace=False)
         quality, verb = made.choice(_QUALITIES), made.choice(_VERBS)
         queries.append(f"{verb} the {quality} {thing} {number}")
+        labels.append(str(quality))
         documents.append(f"The {thing} number {number} is {quality}. People {verb} it beside the {other}.")
     columns = {
         "id": [str(i) for i in range(count)],
         "query": queries,
         "document": documents,
         "text": documents,
+        "label": labels,
         "group": [f"g{i % 16}" for i in range(count)],
     }
     return split(
         Rows("small", columns, fingerprint=f"small-{count}-{seed}", source="made", splits=None), (0.6, 0.15, 0.25)
     )
+
+
+def small_images(count: int = 120, seed: int = 0) -> Rows:
+    """Made-up images 8 × 8 of three classes: a bright row, column or corner. Columns `image` and `label`."""
+    made = np.random.default_rng(seed)
+    images: list[np.ndarray] = []
+    labels: list[str] = []
+    for number in range(count):
+        image = made.integers(0, 60, (8, 8))
+        label = ("row", "column", "corner")[number % 3]
+        line = int(made.integers(8))
+        view = {"row": image[line], "column": image[:, line], "corner": image[:3, :3]}[label]
+        view += 150
+        images.append(image.astype(np.uint8))
+        labels.append(label)
+    return Rows("small images", {"image": images, "label": labels}, f"small-images-{count}-{seed}", "made")
+
+
+def rows_for(system: Any) -> Rows:
+    """The small rows that a system can read."""
+    return small_rows() if "text" in getattr(system, "reads", ("text",)) else small_images()
 
 
 def small_model(seed: int = 0) -> EncoderModel:

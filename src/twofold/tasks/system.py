@@ -48,15 +48,20 @@ class Fitted:
 class ModelSystem(System, ABC):
     """A system that makes a model from data: by training, by loading, or by counting.
 
-    `trains` says whether a budget is spent; what is loaded or counted takes no part in races.
+    `trains` says whether a budget is spent; what is loaded or counted takes no part in races. `reads` says which
+    modalities it takes, where its task has several.
     """
 
     kind = "model"
     trains: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ("text",)
 
     def serves(self, data: Any) -> str | None:
-        """Why it cannot work with this data of its task, in words that follow "because"; None: it can."""
-        return None
+        """Why it cannot work with this data of its task; None: it can."""
+        modality = getattr(data, "modality", "text")
+        if modality in self.reads:
+            return None
+        return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {modality}s"
 
     @abstractmethod
     def fit(

@@ -11,7 +11,7 @@ import torch
 from twofold.catalog import Arm, Steps, configure
 from twofold.tasks import ModelSystem, StudySystem, TransformSystem
 from twofold.tasks import task as task_named
-from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.examples import rows_for, small_model
 
 TOLERANCE = 1e-4
 
@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 def trace(arm: Arm) -> list[float]:
     """The trace of an arm: losses of 20 seeded steps, outputs of a transformed random network, or a small report."""
     system: Any = configure(arm)
-    rows = small_rows()
+    rows = rows_for(system)
     if isinstance(system, StudySystem):
         return [round(v, 6) for v in system.small().run(None, None, seed=0).figures.values()]
     if isinstance(system, TransformSystem):

@@ -6,10 +6,12 @@ The data is what `compare` writes as JSON:
     direction           "higher" (default) or "lower": which way the metric gets better
     data                {name, source, fingerprint, counts: {part: n} or {part: {what: n}}}
     budget              {what: amount}, with `each` {what: amount} an arm, `raced`, and `minimum` minutes
+    beside              names of figures that stand beside the main one
     rows                one an arm: id, label, title, quality {mean, low, high}, parameters, megabytes,
                         train_seconds, latency_ms {median, p95}, peak_mb, pareto, recommended,
                         status ("measured", "dropped at …", "failed: …"),
                         curve [{seconds, loss}], validation [{seconds, <metric>}],
+                        figures {name: value}, tables [{title, columns, rows}],
                         rungs [{share, validation}], trains (False: it takes no part in the curves)
     recommendation      one sentence
     notes               sentences
@@ -47,6 +49,7 @@ def terminal(data: Mapping[str, Any], width: int | None = None, color: bool | No
         shown.Column("", "left", key=True),
         shown.Column("system", "left", key=True, widest=32),
         shown.Column(f"{_metric(data)}\n± 95 %"),
+        *(shown.Column(_written(name).replace(" ", "\n", 1)) for name in data.get("beside", ())),
         shown.Column("para-\nmeters"),
         shown.Column("on\ndisk"),
         shown.Column("train\ns"),
@@ -59,6 +62,7 @@ def terminal(data: Mapping[str, Any], width: int | None = None, color: bool | No
             arms.mark(row),
             arms.name(row),
             " ".join(filter(None, (numbers.quality(arms.mean(row)), numbers.spread(row.get("quality"))))),
+            *(numbers.quality(value) for value in _beside(data, row)),
             numbers.count(row.get("parameters")),
             numbers.size(row.get("megabytes")),
             numbers.significant(row.get("train_seconds")),
@@ -92,6 +96,7 @@ def render(data: Mapping[str, Any]) -> str:
         [
             _scatter(data),
             html.section("Every system", _table(data)),
+            *_details(rows),
             _curves(data),
             html.section("Notes", html.bullets(data.get("notes", ()))),
             html.section("Conditions", html.facts(_conditions(data))),
@@ -134,6 +139,7 @@ def _table(data: Mapping[str, Any]) -> html.Html:
     columns = [
         "System",
         _metric(data),
+        *(_written(name) for name in data.get("beside", ())),
         "Parameters",
         "On disk",
         "Training",
@@ -144,6 +150,7 @@ def _table(data: Mapping[str, Any]) -> html.Html:
         [
             html.Cell(f"{arms.mark(row)} {arms.name(row)}".strip(), arms.status(row)),
             html.Cell(numbers.quality(arms.mean(row)), arms.ends(row)),
+            *(numbers.quality(value) for value in _beside(data, row)),
             numbers.count(row.get("parameters")),
             numbers.size(row.get("megabytes")),
             numbers.seconds(row.get("train_seconds")),
@@ -157,6 +164,28 @@ def _table(data: Mapping[str, Any]) -> html.Html:
     ]
     classes = ["mark" if row.get("recommended") else "faint" if arms.aside(row) else "" for row in rows]
     return html.table(columns, cells, classes=classes, caption=arms.legend(rows, brackets=True))
+
+
+def _beside(data: Mapping[str, Any], row: Mapping[str, Any]) -> list[float | None]:
+    """The figures that stand beside the main one."""
+    return [(row.get("figures") or {}).get(name) for name in data.get("beside", ())]
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> list[html.Html]:
+    """The tables of the recommended arm, such as which classes it confuses."""
+    chosen = next((row for row in rows if row.get("recommended")), None)
+    return [
+        html.section(
+            f"{table['title']}: {arms.name(chosen)}, test part",
+            html.table(table["columns"], [[_cell(value) for value in line] for line in table["rows"]]),
+        )
+        for table in (chosen or {}).get("tables") or ()
+        if chosen is not None and table["rows"]
+    ]
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else numbers.quality(value) if known(value) else str(value)
 
 
 def _curves(data: Mapping[str, Any]) -> html.Html:
@@ -257,9 +286,16 @@ def _counts(counts: Mapping[str, Any] | None) -> str:
 
 
 def _metric(data: Mapping[str, Any]) -> str:
-    """`nDCG@10` for "ndcg@10": as papers write it."""
+    """The main figure's name."""
+    return _written(str(data["metric"]))
+
+
+def _written(name: str) -> str:
+    """`nDCG@10` for "ndcg@10", `macro F1` for "macro_f1": as papers write it."""
+    if "@" not in name:
+        return name.replace("_f1", " F1").replace("_", " ").replace("r2", "R²")
     written = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "recall": "recall", "precision": "precision"}
-    kind, at, cutoff = str(data["metric"]).partition("@")
+    kind, at, cutoff = name.partition("@")
     return written.get(kind, kind.replace("_", " ")) + at + cutoff
 
 

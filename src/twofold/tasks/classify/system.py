@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -108,18 +108,11 @@ class LabelledBatches:
 class ClassifySystem(TrainedSystem):
     """What every classifier of texts is told: its backbone, how long texts may be, and how it is trained."""
 
-    reads: ClassVar[tuple[str, ...]] = ("text",)
-
     backbone: str = Field("minilm", description="preset and size, reference model, checkpoint or folder")
     tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     tokens: int = Field(64, ge=2, le=8192, description="texts are cut here")
     batch: int = Field(32, ge=1, description="examples in a batch")
     lr: float = Field(3e-4, gt=0, description="highest learning rate")
-
-    def serves(self, data: Any) -> str | None:
-        if data.modality in self.reads:
-            return None
-        return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {data.modality}s"
 
     def head(self, backbone: SequenceModel, outputs: int) -> Tower:
         """The classifier around a backbone: here the mean of the states and a linear map."""

@@ -1,0 +1,68 @@
+"""Answers from the nearest known examples: k nearest neighbours as a head. Cover & Hart 1967, https://doi.org/10.1109/TIT.1967.1053964"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
+from twofold.parts.part import Part
+
+_LEAST = 1e-4
+
+
+class LogLink(Part):
+    """Shares of classes as logits whose softmax they are; a share of 0 counts as a ten-thousandth."""
+
+    def forward(self, shares: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch outputs"]:
+        return shares.clamp_min(_LEAST).log()
+
+
+class LogitLink(Part):
+    """Shares of single labels as logits whose logistic function they are, at most a ten-thousandth from 0 and 1."""
+
+    def forward(self, shares: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch outputs"]:
+        return shares.clamp(_LEAST, 1 - _LEAST).logit()
+
+
+class Neighbours(Part):
+    """The mean value of the `k` known vectors with the highest cosine, each weighted by `exp(cosine / temperature)`.
+
+    Args:
+        known: how many vectors are known.
+        dim: their width.
+        outputs: numbers a value has.
+        k: neighbours that count.
+        temperature: how fast farther neighbours count less, above 0.
+        link: from mean values to what is given; None: as they are.
+    """
+
+    vectors: Tensor
+    values: Tensor
+
+    def __init__(
+        self, known: int, dim: int, outputs: int, k: int = 5, temperature: float = 0.1, link: Part | None = None
+    ) -> None:
+        super().__init__()
+        at_least_one("Neighbours", known=known, dim=dim, outputs=outputs, k=k)
+        if temperature <= 0:
+            raise UserError(f"Neighbours: temperature is {temperature}; give a number above 0")
+        self.k, self.temperature, self.link = min(k, known), temperature, link
+        self.register_buffer("vectors", torch.zeros(known, dim))
+        self.register_buffer("values", torch.zeros(known, outputs))
+
+    def know(self, vectors: Float[Tensor, "known dim"], values: Float[Tensor, "known outputs"]) -> Neighbours:
+        """Takes what is known; vectors are brought to unit length."""
+        self.vectors.copy_(F.normalize(vectors, dim=-1))
+        self.values.copy_(values)
+        return self
+
+    def forward(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch outputs"]:
+        cosines = F.normalize(states.float(), dim=-1) @ self.vectors.T
+        best, place = cosines.topk(self.k, dim=-1)
+        weights = (best / self.temperature).softmax(-1)
+        mean = torch.einsum("bk,bko->bo", weights, self.values[place])
+        return mean if self.link is None else self.link(mean)
