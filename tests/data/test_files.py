@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from twofold.data import read
+from twofold.data.rows import Rows
 from twofold.errors import UserError
 
 
@@ -241,3 +242,15 @@ def test_garbage_is_read_or_refused_but_never_crashes(tmp_path: Path) -> None:
                 read_well += 1
     assert min(read_well, len(messages)) > 30
     assert not [message for message in messages if "\n" in message or len(message) > 1500]
+
+
+def test_tables_without_a_line_of_names_are_counted(tmp_path) -> None:
+    folder = tmp_path / "parted"
+    folder.mkdir()
+    for part, line in (("train", "good film\t1"), ("dev", "bad film\t0"), ("test", "fine\t1")):
+        (folder / f"{part}.tsv").write_text(line + "\n")
+    rows = read(folder, columns={"text": "1", "label": "2"})
+    assert rows.columns == {"text": ["bad film", "fine", "good film"], "label": ["0", "1", "1"]}
+    assert rows.splits == ["validation", "test", "train"]
+    with pytest.raises(UserError, match=r"no line of names, count its columns: --columns text=1"):
+        Rows.of({"good film": ["x"], "1": ["0"]}, source="train.tsv").require("text")

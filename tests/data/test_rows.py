@@ -63,7 +63,8 @@ def test_columns_must_be_of_one_length() -> None:
         (
             ["zzz"],
             ["query"],
-            "my.csv has no column 'query' (found: zzz; needed: query); rename with --columns query=YOUR_COLUMN",
+            "my.csv has no column 'query' (found: zzz; needed: query); rename with --columns query=YOUR_COLUMN"
+            " (if the file has no line of names, count its columns: --columns query=1)",
         ),
     ],
 )

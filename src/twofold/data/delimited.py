@@ -27,8 +27,10 @@ class _Malformed(Exception):
         self.line, self.why = line, why
 
 
-def read_delimited(text: str, path: Path, delimiters: str) -> Table:
+def read_delimited(text: str, path: Path, delimiters: str, header: bool = True) -> Table:
     """The table in `text`: names in the first row, the likeliest of `delimiters` between the fields.
+
+    Without a `header` the columns are called "1", "2", …
 
     Quotation marks hold fields together (`"a, b"`, doubled inside). In a file that can only be tab-separated they
     are ordinary characters where reading them as marks does not give a table. A row that is short is filled
@@ -37,11 +39,11 @@ def read_delimited(text: str, path: Path, delimiters: str) -> Table:
     delimiter = _sniff(text, delimiters)
     try:
         try:
-            return _table(text, delimiter, quoted=True, strict=delimiters == "\t")
+            return _table(text, delimiter, header, quoted=True, strict=delimiters == "\t")
         except _Malformed:
             if delimiters != "\t":
                 raise
-            return _table(text, delimiter, quoted=False, strict=False)
+            return _table(text, delimiter, header, quoted=False, strict=False)
     except _Malformed as problem:
         raise UserError(f"{path}, line {problem.line}: {problem.why}") from None
 
@@ -62,12 +64,12 @@ def _sniff(text: str, delimiters: str) -> str:
     return best
 
 
-def _table(text: str, delimiter: str, *, quoted: bool, strict: bool) -> Table:
+def _table(text: str, delimiter: str, header: bool, *, quoted: bool, strict: bool) -> Table:
     rows = list(_records(text, delimiter, quoted=quoted, strict=strict))
     if not rows:
         return {}
-    (line, header), body = rows[0], rows[1:]
-    names = [name.strip() or f"column {index + 1}" for index, name in enumerate(header)]
+    (line, first), body = rows[0], rows[header:]
+    names = [(name.strip() or f"column {n}") if header else str(n) for n, name in enumerate(first, 1)]
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None:
         raise _Malformed(line, f"column {shown(twice)!r} stands twice in the first line; rename one of them")

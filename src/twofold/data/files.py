@@ -22,8 +22,13 @@ Unit = Literal["line", "paragraph", "file"]
 UNITS: tuple[Unit, ...] = ("line", "paragraph", "file")
 
 
-def read_file(path: Path, unit: Unit = "line") -> Table:
-    """The table in one file, read by its name's ending. `unit`: what one row of a txt file is."""
+def read_file(path: Path, unit: Unit = "line", header: bool = True) -> Table:
+    """The table in one file, read by its name's ending.
+
+    Args:
+        unit: what one row of a txt file is.
+        header: whether the first row of csv and tsv files names the columns.
+    """
     kind = format_of(path)
     if kind is None:
         raise UserError(
@@ -34,6 +39,8 @@ def read_file(path: Path, unit: Unit = "line") -> Table:
         table = _parquet(path)
     elif kind == "txt":
         table = {"text": _units(read_text(path), unit)}
+    elif kind in _DELIMITERS:
+        table = read_delimited(read_text(path), path, _DELIMITERS[kind], header)
     else:
         table = _READERS[kind](read_text(path), path)
     if not table or not any(len(values) for values in table.values()):
@@ -165,10 +172,9 @@ def _parquet(path: Path) -> Table:
         raise UserError(f"{path} is not a whole parquet file ({reason}); write or fetch it again") from None
 
 
+_DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
 _READERS: dict[str, Callable[[str, Path], Table]] = {
-    "csv": lambda text, path: read_delimited(text, path, delimiters=",;\t|"),
-    "tsv": lambda text, path: read_delimited(text, path, delimiters="\t"),
     "jsonl": _jsonl,
     "json": _json,
 }
-FORMATS = (*_READERS, "parquet", "txt")
+FORMATS = (*_DELIMITERS, *_READERS, "parquet", "txt")

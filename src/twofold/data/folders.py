@@ -26,7 +26,7 @@ _ABOUT = {"readme", "license", "licence", "copying", "changelog"}
 _NOT_ENTERED = {"__pycache__", "node_modules", "venv", "site-packages"}
 
 
-def read_folder(folder: Path, unit: Unit = "line") -> tuple[Table, list[str] | None]:
+def read_folder(folder: Path, unit: Unit = "line", header: bool = True) -> tuple[Table, list[str] | None]:
     """The rows of a folder, and the part of each where the folder says so.
 
     In this order: sub-folders of images, each named after a class; files (or sub-folders, and nothing else) named
@@ -44,7 +44,7 @@ def read_folder(folder: Path, unit: Unit = "line") -> tuple[Table, list[str] | N
         return read_image_folder(folder, classes)
     parts = _parts(entries)
     if parts:
-        return _read_parts(parts, unit)
+        return _read_parts(parts, unit, header)
     paths = _text_files(folder)
     tables = [each for each in entries if each.is_file() and format_of(each) not in (None, "txt")]
     texts = [path for path in paths if path.stem.casefold() not in _ABOUT]
@@ -56,7 +56,7 @@ def read_folder(folder: Path, unit: Unit = "line") -> tuple[Table, list[str] | N
             "name one of the tables, or give a folder with the texts alone"
         )
     if tables:
-        return _read_shards(folder, tables, unit), None
+        return _read_shards(folder, tables, unit, header), None
     if not paths:
         raise UserError(
             f"{folder} holds no file that can be read (found: {listed(each.name for each in entries)}); give a "
@@ -97,20 +97,20 @@ def _parts(entries: list[Path]) -> list[tuple[Path, str]]:
     return named
 
 
-def _read_parts(parts: list[tuple[Path, str]], unit: Unit) -> tuple[Table, list[str]]:
+def _read_parts(parts: list[tuple[Path, str]], unit: Unit, header: bool) -> tuple[Table, list[str]]:
     tables, splits = [], []
     for path, part in parts:
-        table = read_folder(path, unit)[0] if path.is_dir() else read_file(path, unit)
+        table = read_folder(path, unit, header)[0] if path.is_dir() else read_file(path, unit, header)
         tables.append(table)
         splits += [part] * len(next(iter(table.values())))
     return concatenate(tables), splits
 
 
-def _read_shards(folder: Path, paths: list[Path], unit: Unit) -> Table:
+def _read_shards(folder: Path, paths: list[Path], unit: Unit, header: bool) -> Table:
     formats = sorted({str(format_of(path)) for path in paths})
     if len(formats) > 1:
         raise UserError(f"{folder} holds tables of several formats ({listed(formats)}); name one of the files")
-    return concatenate(read_file(path, unit) for path in paths)
+    return concatenate(read_file(path, unit, header) for path in paths)
 
 
 def _text_files(folder: Path) -> list[Path]:

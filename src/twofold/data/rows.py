@@ -84,9 +84,16 @@ class Rows:
             raise UserError(
                 f"{self.source} has no column {' or '.join(map(repr, missing))} "
                 f"(found: {listed(self.columns)}; needed: {listed(names)}); "
-                f"rename with --columns {renaming}"
+                f"rename with --columns {renaming}" + (self._uncounted(missing) if "=YOUR_COLUMN" in renaming else "")
             )
         return tuple(self.columns[name] for name in names)
+
+    def _uncounted(self, missing: Sequence[str]) -> str:
+        """What to do where a table's first line may be no names."""
+        if not self.source.removesuffix(".gz").endswith((".csv", ".tsv")):
+            return ""
+        counted = ",".join(f"{name}={n}" for n, name in enumerate(missing, 1))
+        return f" (if the file has no line of names, count its columns: --columns {counted})"
 
     def _likely(self, name: str, needed: Sequence[str]) -> str:
         """The column a person probably means by `name`."""

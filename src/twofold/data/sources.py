@@ -34,7 +34,8 @@ def read(name_or_path: str | Path, columns: Mapping[str, str] | None = None, *, 
         name_or_path: an embedded set such as "pydoc" or "intents"; a csv, tsv, jsonl, json or txt file (gzipped or
             not), a parquet file; a folder; or `hf:` and what `datasets` can load. A path wins over a name when
             written with a separator, as `./pydoc`.
-        columns: wanted name → name in the data, as {"query": "question"}.
+        columns: wanted name → name in the data, as {"query": "question"}. Where all names are numbers, as in
+            {"text": "1", "label": "2"}, csv and tsv files have no line of names, and columns are counted.
         unit: what one row of a txt file is: a "line", a "paragraph" (between blank lines) or the whole "file".
 
     Rows in which a `query`, `document` or `text` is empty are left out with a warning that counts them. A `split`
@@ -53,7 +54,8 @@ def read(name_or_path: str | Path, columns: Mapping[str, str] | None = None, *, 
         table, splits = read_hub(given.removeprefix("hf:"))
         return _rows(rename(table, columns, given), given, given, splits)
     path = Path(given).expanduser()
-    table, splits = _from_path(path, unit)
+    header = not columns or not all(str(name).isdecimal() for name in columns.values())
+    table, splits = _from_path(path, unit, header)
     return _rows(rename(table, columns, given), _stem(path), given, splits)
 
 
@@ -63,11 +65,11 @@ def _rows(table: Table, name: str, source: str, splits: list[str] | None) -> Row
     return adopt(rows.filled(*texts) if texts else rows)
 
 
-def _from_path(path: Path, unit: Unit) -> tuple[Table, list[str] | None]:
+def _from_path(path: Path, unit: Unit, header: bool) -> tuple[Table, list[str] | None]:
     if path.is_dir():
-        return read_folder(path, unit)
+        return read_folder(path, unit, header)
     if path.exists():
-        return read_file(path, unit), None
+        return read_file(path, unit, header), None
     if path.parent == Path() and not path.suffix and (near := did_you_mean(str(path), NAMES)):
         raise UserError(f"there is no data set, file or folder {str(path)!r}.{near} Known: {', '.join(NAMES)}")
     raise missing(path)

@@ -16,7 +16,7 @@ from torch import nn
 
 from twofold.objectives.ranks import gather, rank, size
 
-__all__ = ["agreed", "gather", "join", "rank", "replicated", "size", "unsynchronised", "world"]
+__all__ = ["agreed", "gather", "join", "leave", "rank", "replicated", "size", "unsynchronised", "world"]
 
 
 def world() -> tuple[int, int]:
@@ -28,11 +28,12 @@ def join() -> tuple[int, int]:
     """Meet the other processes that `torchrun` has started, once; gives `world()`. Alone: `(0, 1)`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        atexit.register(_leave)
+        atexit.register(leave)
     return world()
 
 
-def _leave() -> None:
+def leave() -> None:
+    """Part from the other processes; it is called by itself when the program ends."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
