@@ -1,7 +1,7 @@
 """Twofold's own model folder.
 
     model.json            format number, network spec, task spec, history, notes, and what else is there
-    tensors.safetensors   the network's weights and buffers
+    tensors.safetensors   the network's weights and buffers; or packed, tensors.tfz or tensors.zst
     tokenizer.json        the tokenizer, where there is one
     README.md             a card for people
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from twofold import parts
+from twofold.checkpoints import packed
 from twofold.checkpoints import tensors as weights
 from twofold.checkpoints.plain import read_json, write_json
 from twofold.checkpoints.replace import recover, replacing, survivor
@@ -32,6 +33,8 @@ from twofold.parts import Part
 
 FORMAT = 1
 MANIFEST, WEIGHTS, TOKENIZER, CARD = "model.json", "tensors.safetensors", "tokenizer.json", "README.md"
+
+_WEIGHTS = (WEIGHTS, *(Path(WEIGHTS).with_suffix(s).name for s in packed.SUFFIXES))
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From a format number to what turns its manifest into the next number's."""
@@ -69,13 +72,18 @@ class Saved:
     notes: dict[str, Any]
     files: tuple[str, ...]
 
+    @property
+    def weights(self) -> Path:
+        """The file that holds the tensors, packed or not."""
+        return packed.find(self.path / WEIGHTS)
+
     def tensors(self) -> dict[str, Tensor]:
-        """The weights and buffers by name, memory-mapped.
+        """The weights and buffers by name, memory-mapped where they are not packed.
 
         Raises:
             UserError: the file is damaged.
         """
-        return weights.load(self.path / WEIGHTS)
+        return weights.load(self.weights)
 
 
 def write(
@@ -89,6 +97,7 @@ def write(
     card: str = "",
     notes: Mapping[str, Any] | None = None,
     files: Callable[[Path], None] | None = None,
+    stored: str = packed.PLAIN,
 ) -> Path:
     """Writes a model folder as a whole: whatever goes wrong, a model that was there stays readable.
 
@@ -104,6 +113,7 @@ def write(
         card: the text of `README.md`.
         notes: licences and sources.
         files: called with the new folder, to put more files into it.
+        stored: ending of the file that holds the tensors: how they are packed.
 
     Raises:
         UserError: the place is taken by something else, cannot be written to, or the disk is full.
@@ -111,7 +121,7 @@ def write(
     target = Path(path)
     foreign = _foreign(target)
     with replacing(target) as new:
-        weights.save(new / WEIGHTS, tensors)
+        weights.save((new / WEIGHTS).with_suffix(stored), tensors)
         if tokenizer is not None:
             write_json(new / TOKENIZER, dict(tokenizer))
         (new / CARD).write_text(card, encoding="utf-8")
@@ -148,7 +158,9 @@ def read(path: str | Path) -> Saved:
     manifest, number = _manifest(folder)
     files = tuple(str(name) for name in manifest["files"])
     for name in files:
-        if name in (WEIGHTS, TOKENIZER) and not (folder / name).is_file():
+        # Weights may have been packed, or unpacked, where they were.
+        lost = not packed.find(folder / WEIGHTS).is_file() if name in _WEIGHTS else not (folder / name).is_file()
+        if name in (*_WEIGHTS, TOKENIZER) and lost:
             raise UserError(f"the model folder {path} is incomplete: {name} is missing; copy the whole folder again")
     return Saved(
         path=folder,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twofold.checkpoints import gguf
+from twofold.checkpoints import gguf, packed
 from twofold.checkpoints import tensors as weights
 from twofold.checkpoints.folder import MANIFEST, built, furnish
 from twofold.checkpoints.formats import Format, of_config
@@ -61,7 +61,7 @@ def open_checkpoint(path: str | Path, dtype: torch.dtype | None = torch.float32)
         raise UserError(f"there is no checkpoint at {path}")
     if path.is_file():
         weights.refuse_pickle(path)
-        if path.suffix == ".safetensors":
+        if path.suffix in (packed.PLAIN, *packed.SUFFIXES):
             raise UserError(f"{path} holds weights alone; give the folder that has its config.json too")
         return _from_gguf(path, dtype)
     if (path / MANIFEST).is_file():
@@ -151,14 +151,15 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _stored(path: Path) -> dict[str, Tensor]:
     index = path / "model.safetensors.index.json"
-    if (path / "model.safetensors").is_file():
-        return weights.load(path / "model.safetensors")
+    whole = packed.find(path / "model.safetensors")
+    if whole.is_file():
+        return weights.load(whole)
     if index.is_file():
         places = read_json(index).get("weight_map")
         names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
         if not names or any(Path(name).name != name for name in names):
             raise UserError(f"{index} is damaged: it does not name files beside it")
-        return {name: tensor for file in names for name, tensor in weights.load(path / file).items()}
+        return {name: tensor for file in names for name, tensor in weights.load(packed.find(path / file)).items()}
     for file in sorted(path.iterdir()):
         if file.suffix in weights.PICKLED:
             weights.refuse_pickle(file)

@@ -1,4 +1,4 @@
-"""Weight files: safetensors only, memory-mapped, with shared tensors stored once."""
+"""Weight files: safetensors, memory-mapped, with shared tensors stored once; or the same, packed (`packed`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from twofold.checkpoints import packed
 from twofold.errors import UserError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -20,8 +21,16 @@ _SHARED = "twofold.shared"
 def save(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes tensors as one safetensors file, on the processor's memory layout, shared ones once.
 
-    Names that share a tensor are kept in the file's metadata and come back sharing it.
+    A file with the ending of a packed one is packed. Names that share a tensor are kept in the file's metadata and come back sharing it.
     """
+    if file.suffix in packed.SUFFIXES:
+        plain = file.with_name(f".{file.name}{packed.PLAIN}")
+        try:
+            save(plain, tensors)
+            packed.pack(plain, file)
+        finally:
+            plain.unlink(missing_ok=True)
+        return
     first: dict[tuple[Any, ...], str] = {}
     shared: dict[str, str] = {}
     kept: dict[str, Tensor] = {}
@@ -47,16 +56,20 @@ def save(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load(file: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, memory-mapped; changing one does not change the file.
+    """Tensors of a safetensors file, memory-mapped, or of a packed one; changing one does not change the file.
 
     Raises:
         UserError: no such file, a pickle, or a file that is truncated or no safetensors.
     """
     refuse_pickle(file)
     try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            shared = json.loads((opened.metadata() or {}).get(_SHARED, "{}"))
+        if file.suffix in packed.SUFFIXES:
+            tensors, metadata = packed.load(file)
+        else:
+            with safe_open(file, framework="pt", device="cpu") as opened:
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                metadata = opened.metadata() or {}
+        shared = json.loads(metadata.get(_SHARED, "{}"))
         return {**tensors, **{name: tensors[source] for name, source in shared.items()}}
     except FileNotFoundError:
         raise UserError(f"there is no file {file}") from None

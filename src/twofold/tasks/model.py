@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from twofold.checkpoints import folder
+from twofold.checkpoints import folder, packed
 from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
 from twofold.measure import costs
@@ -25,6 +25,9 @@ class Model:
         spec: the task's own settings (lengths, prefixes), JSON-able.
         history: what was done to it, oldest first: `{"id", "options", "report"}` of each system and transform.
         notes: licence and source of weights that came from elsewhere; under `config` what their format says of them.
+
+    Attributes:
+        stored: ending of the file that its weights are saved in: `.safetensors`, or how they are packed.
     """
 
     task: ClassVar[str] = ""
@@ -42,6 +45,7 @@ class Model:
         self.spec = dict(spec or {})
         self.history = list(history or [])
         self.notes = dict(notes or {})
+        self.stored = packed.PLAIN
 
     @property
     def net(self) -> Part:
@@ -99,6 +103,7 @@ class Model:
             card=self.card,
             notes=self.notes,
             files=self._files,
+            stored=self.stored,
         )
         return target
 
@@ -113,7 +118,9 @@ class Model:
         spec = {k: v for k, v in saved.task.items() if k != "name"}
         if net is not None:
             net.eval()
-        return cls(net, tokenizer, spec, saved.history, saved.notes)
+        model = cls(net, tokenizer, spec, saved.history, saved.notes)
+        model.stored = saved.weights.suffix
+        return model
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the network; the model itself is given back."""

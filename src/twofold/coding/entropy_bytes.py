@@ -1,0 +1,171 @@
+"""Tensors as byte planes, each coded on its own: exponents of trained weights are skewed, mantissas are not.
+
+Hershcovitch et al. 2024, "ZipNN: Lossless Compression for AI Models", https://arxiv.org/abs/2411.05239, section 3.
+A float is rotated left by one bit, so that its highest byte is the whole 8-bit exponent (bfloat16, float32) and the
+sign goes to the end of the mantissa.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+GAIN = 0.05
+"""A plane that saves less than this share is stored as it is."""
+
+
+class Layout(NamedTuple):
+    """How numbers are cut into planes: `width` bytes each, rotated left by one bit first if `rotated`."""
+
+    width: int
+    rotated: bool = False
+
+
+class Coder(IntEnum):
+    """How a plane of a chunk is stored. Both coded forms are Zstandard frames (RFC 8878)."""
+
+    RAW = 0
+    HUFFMAN = 1
+    ZSTD = 2
+
+
+_LAYOUTS = {
+    "BF16": Layout(2, True),
+    "F32": Layout(4, True),
+    "C64": Layout(4, True),
+    "F64": Layout(8, True),
+    "F16": Layout(2),
+    **{f"{sign}{8 * width}": Layout(width) for sign in "IU" for width in (1, 2, 4, 8)},
+}
+
+
+def layout(dtype: str, length: int = 0) -> Layout:
+    """The planes of a type as safetensors names it; types of one byte or less, and unknown ones, are one plane.
+
+    Args:
+        dtype: `BF16`, `F32`, `F16`, `I8`, …
+        length: bytes of the tensor; one that does not divide into numbers of that type is one plane.
+    """
+    found = _LAYOUTS.get(dtype, Layout(1))
+    return Layout(1) if length % found.width else found
+
+
+def split(raw: Bytes, layout: Layout) -> list[Bytes]:
+    """The planes of little-endian numbers, lowest byte first, `[n / width]` each."""
+    if layout.width == 1:
+        return [raw]
+    planes = (_turned(raw, layout.width, 1) if layout.rotated else raw).reshape(-1, layout.width)
+    return [np.ascontiguousarray(planes[:, place]) for place in range(layout.width)]
+
+
+def join(planes: Sequence[Bytes], layout: Layout) -> Bytes:
+    """What `split` cut, `[n]`."""
+    if layout.width == 1:
+        return planes[0]
+    merged = np.empty((len(planes[0]), layout.width), np.uint8)
+    for place, plane in enumerate(planes):
+        merged[:, place] = plane
+    flat = merged.reshape(-1)
+    return _turned(flat, layout.width, -1) if layout.rotated else flat
+
+
+def _turned(raw: Bytes, width: int, by: int) -> Bytes:
+    """Every number of `width` bytes rotated left by one bit (`by` 1), or right (-1)."""
+    numbers = raw.view(f"<u{width}")
+    bits, one = 8 * width - 1, 1
+    left, right = (one, bits) if by == 1 else (bits, one)
+    turned = (numbers << numbers.dtype.type(left)) | (numbers >> numbers.dtype.type(right))
+    return turned.astype(f"<u{width}", copy=False).view(np.uint8)
+
+
+class _Local(threading.local):
+    """Coders of one thread: they may not be shared, and are dear to make."""
+
+    def __init__(self) -> None:
+        # Zstandard codes its literals with Huff0, the coder that ZipNN uses. A match finder of 64 entries that wants
+        # seven bytes finds next to nothing, so that all are literals.
+        starved = zstandard.ZstdCompressionParameters(
+            strategy=zstandard.STRATEGY_FAST,
+            window_log=18,
+            hash_log=6,
+            chain_log=6,
+            search_log=1,
+            min_match=7,
+            target_length=0,
+            write_content_size=True,
+        )
+        self.compressors = {
+            Coder.HUFFMAN: zstandard.ZstdCompressor(compression_params=starved),
+            Coder.ZSTD: zstandard.ZstdCompressor(level=3),
+        }
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_local = _Local()
+
+
+def encode(plane: Bytes, coder: Coder) -> bytes:
+    """The plane, coded."""
+    if coder is Coder.RAW:
+        return plane.tobytes()
+    return _local.compressors[coder].compress(plane)  # type: ignore[arg-type]  # any contiguous buffer will do
+
+
+def decode(data: bytes | memoryview, coder: Coder, length: int) -> Bytes:
+    """What `encode` coded, `[length]`.
+
+    Raises:
+        ValueError: the bytes are not such a plane.
+    """
+    if coder is Coder.RAW:
+        plane = np.frombuffer(data, np.uint8)
+    else:
+        plane = np.frombuffer(unframed(data, length), np.uint8)
+    if len(plane) != length:
+        raise ValueError(f"{len(plane)} bytes in place of {length}")
+    return plane
+
+
+def unframed(data: bytes | memoryview, length: int) -> bytes:
+    """The content of one Zstandard frame, which must say itself that it is `length` bytes.
+
+    Raises:
+        ValueError: damaged, or of another length; nothing of that length is made room for.
+    """
+    try:
+        said = zstandard.frame_content_size(data)
+        if said != length:
+            raise ValueError(f"a frame of {said} bytes in place of {length}")
+        return _local.decompressor.decompress(data, max_output_size=length)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+
+
+class Probe:
+    """Decides how one plane of a few successive chunks is coded: the first tries everything, the others follow.
+
+    If the first saves less than `GAIN`, the others are stored as they are. Zstandard with its matches is tried on
+    the others only where it beat Huffman on the first (runs of zeros); then the smaller one is taken, chunk by chunk.
+    """
+
+    def __init__(self) -> None:
+        self.coders: tuple[Coder, ...] | None = None
+
+    def encode(self, plane: Bytes) -> tuple[Coder, bytes]:
+        """The plane of the next chunk, coded, and by what."""
+        tried = (Coder.HUFFMAN, Coder.ZSTD) if self.coders is None else self.coders
+        coded = {coder: encode(plane, coder) for coder in tried}
+        best = min(coded, key=lambda coder: len(coded[coder]), default=Coder.RAW)
+        if best is Coder.RAW or len(coded[best]) > (1 - GAIN) * len(plane):
+            best = Coder.RAW
+        if self.coders is None:
+            self.coders = {Coder.RAW: (), Coder.HUFFMAN: (Coder.HUFFMAN,), Coder.ZSTD: tried}[best]
+        return best, coded[best] if best is not Coder.RAW else plane.tobytes()
