@@ -16,6 +16,7 @@ TYPE_CHECKING = False  # `typing` itself costs half of what `import twofold` may
 if TYPE_CHECKING:
     from twofold.api import (
         apply,
+        apply_files,
         cite,
         compare,
         evaluate,
@@ -47,6 +48,7 @@ __all__ = [
     "UserError",
     "__version__",
     "apply",
+    "apply_files",
     "baseline",
     "cite",
     "compare",

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.checkpoints.conftest import Made, close, ids
+from twofold.catalog import configure
 from twofold.checkpoints import folder, open_checkpoint
 from twofold.errors import UserError
 from twofold.parts import Cls, Mean, TiedHead
@@ -261,3 +262,17 @@ def test_a_tokenizer_of_another_model(make_bert: Make, bpe: Any) -> None:
     (path / "tokenizer_config.json").unlink()
     with pytest.raises(UserError, match="do not belong together"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize("shard", ["1GB", "3KB"])
+def test_packed_weights_open_the_same(make_bert: Make, tmp_path: Path, shard: str) -> None:
+    path, model = make_bert()
+    for file in path.glob("*.safetensors"):
+        file.unlink()
+    model.save_pretrained(path, max_shard_size=shard)
+    expected = open_checkpoint(path).net.state_dict()
+    report = configure("zipnn").apply_files(path, tmp_path / "packed")
+    assert report["files"] == len(list(path.glob("*.safetensors")))
+    assert not list((tmp_path / "packed").glob("*.safetensors"))
+    found = open_checkpoint(tmp_path / "packed").net.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

@@ -4,11 +4,12 @@ Importing this loads neither torch nor numpy nor pydantic; the functions import 
 """
 
 from twofold.api.looking import cite, find, list, show
-from twofold.api.making import apply, export, fit, load, pull, study
+from twofold.api.making import apply, apply_files, export, fit, load, pull, study
 from twofold.api.measuring import compare, evaluate, reproduce
 
 __all__ = [
     "apply",
+    "apply_files",
     "cite",
     "compare",
     "evaluate",

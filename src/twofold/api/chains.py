@@ -10,6 +10,8 @@ from twofold import data as sources
 from twofold import progress
 from twofold.api import places
 from twofold.catalog import Arm, configure, resolve
+from twofold.checkpoints.folder import MANIFEST
+from twofold.checkpoints.packed import PLAIN, SUFFIXES
 from twofold.data.rows import Rows
 from twofold.errors import UserError, did_you_mean
 from twofold.tasks import Model, TransformSystem, task
@@ -54,8 +56,10 @@ def apply(
     chain: list[TransformSystem] = [configured(arm, own, "transform") for arm, own in steps(systems, options)]
     if out is not None:
         places.check_free(Path(out), fresh)
-    whole = rows(task(model.task).default_data if data is None else data, columns)
-    calibration = sources.split(whole, task(model.task).shares).part("train")
+    calibration = Rows.of({})
+    if any(transform.calibrates for transform in chain):
+        whole = rows(task(model.task).default_data if data is None else data, columns)
+        calibration = sources.split(whole, task(model.task).shares).part("train")
     given = model
     with progress.stage("apply", total=len(chain)) as stage:
         for transform in chain:
@@ -66,6 +70,15 @@ def apply(
     if out is not None:
         model.save(out)
     return model
+
+
+def on_files(systems: str | Arm | Sequence[str | Arm], reference: str | Path) -> bool:
+    """Whether `apply` of these means `apply_files`: one packer, on weight files, or a folder that is not our model."""
+    arms = [arm for arm, _ in steps(systems, {})]
+    if len(arms) != 1 or not hasattr(resolve(arms[0].id), "apply_files"):
+        return False
+    path = Path(reference)
+    return path.suffix in (PLAIN, *SUFFIXES) if path.is_file() else path.is_dir() and not (path / MANIFEST).is_file()
 
 
 def steps(systems: str | Arm | Sequence[str | Arm], options: Mapping[str, Any]) -> list[tuple[Arm, dict[str, Any]]]:

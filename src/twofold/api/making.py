@@ -113,6 +113,37 @@ def apply(
         return chains.apply(systems, options, opened(model), data, columns=columns, seed=seed, out=out, fresh=fresh)
 
 
+def apply_files(
+    system: str | Arm, source: str | Path, out: str | Path, *, fresh: bool = False, **options: Any
+) -> dict[str, Any]:
+    """Packs, or with `unpack=True` unpacks, weight files by a lossless packer, without opening them as a model.
+
+    Args:
+        system: a packer such as `"zipnn"`.
+        source: a safetensors file; or a folder with such files anywhere in it, whose other files are copied.
+        out: the file, or the folder, to write.
+        fresh: replace a file that is there.
+        options: of the packer.
+
+    Returns:
+        Bytes before and after (`raw`, `coded`), `size`, their ratio, and the same by file and by plane.
+
+    Raises:
+        UserError: a system that does not pack files, nothing to pack, a damaged file, or `out` is taken.
+    """
+    from pathlib import Path
+
+    from twofold.api import chains
+    from twofold.errors import UserError
+
+    arm, own = chains.steps(system, options)[0]
+    packer = chains.configured(arm, own, "transform")
+    if not hasattr(packer, "apply_files"):
+        raise UserError(f"{packer.id} changes models, not files; give a model folder")
+    report: dict[str, Any] = packer.apply_files(Path(source), Path(out), fresh)
+    return report
+
+
 def study(
     system: str | Arm,
     model: Model | str | Path | None = None,

@@ -58,7 +58,9 @@ class Region:
         kind = _TYPES[self.dtype]
         if math.prod(self.shape) * kind.itemsize != len(data):
             raise ValueError(f"{len(data)} bytes for a tensor {list(self.shape)} of {self.dtype}")
-        return torch.from_numpy(data).view(kind).reshape(self.shape) if len(data) else torch.empty(self.shape, dtype=kind)
+        return (
+            torch.from_numpy(data).view(kind).reshape(self.shape) if len(data) else torch.empty(self.shape, dtype=kind)
+        )
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,12 @@ def header(data: bytes | memoryview | Any) -> Header:
         told = json.loads(head[8:].decode("utf-8"))
         metadata = {str(k): str(v) for k, v in told.pop("__metadata__", {}).items()}
         regions = {
-            name: Region(str(r["dtype"]), tuple(map(int, r["shape"])), int(r["data_offsets"][0]), int(r["data_offsets"][1]))
+            name: Region(
+                str(r["dtype"]), tuple(map(int, r["shape"])), int(r["data_offsets"][0]), int(r["data_offsets"][1])
+            )
             for name, r in told.items()
         }
-    except (TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"the safetensors header cannot be read ({error})") from None
     ordered = dict(sorted(regions.items(), key=lambda item: (item[1].start, item[1].stop)))
     end = 0

@@ -1,8 +1,8 @@
 """Packed weight files: a safetensors file in fewer bytes, from which it comes back to the last bit.
 
-    .tfz    byte planes in chunks that are coded on their own (`twofold.coding.container`); one tensor is read without
-            the rest, and a file may be stored as the difference to another
-    .zst    the whole file as one Zstandard frame, level 3
+.tfz    byte planes in chunks that are coded on their own (`twofold.coding.container`); one tensor is read without
+        the rest, and a file may be stored as the difference to another
+.zst    the whole file as one Zstandard frame, level 3
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Packing:
     planes: tuple[dict[str, Any], ...] = ()
 
 
-def pack(source: Path, target: Path, *, base: Path | None = None, threads: int | None = None) -> Packing:
+def pack(
+    source: Path, target: Path, *, base: Path | None = None, base_at: Path | None = None, threads: int | None = None
+) -> Packing:
     """Packs a safetensors file; the ending of `target` says how.
 
     Args:
@@ -57,6 +59,7 @@ def pack(source: Path, target: Path, *, base: Path | None = None, threads: int |
         target: a `.tfz` or `.zst` file; replaced once it is complete.
         base: for `.tfz`, a safetensors or packed file (not a delta itself) that tensors of the same name are stored
             as the difference to, where that is smaller. Its place relative to `target` is kept.
+        base_at: where the base will be instead, when the packed file is read.
         threads: that code, by default as many as PyTorch uses; the bytes do not depend on it.
 
     Raises:
@@ -80,7 +83,9 @@ def pack(source: Path, target: Path, *, base: Path | None = None, threads: int |
             threads = threads or torch.get_num_threads()
             with contextlib.ExitStack() as stack:
                 lookup = stack.enter_context(_base(base)) if base is not None else None
-                name = os.path.relpath(base, target.parent).replace(os.sep, "/") if base is not None else None
+                name = (
+                    os.path.relpath(base_at or base, target.parent).replace(os.sep, "/") if base is not None else None
+                )
                 planes = write(file, entries, head.data, base=lookup, base_name=name, threads=threads)
     rows = tuple(
         {"bytes a number": kind.width, "rotated": kind.rotated, "plane": number, **_row(plane)}
@@ -112,7 +117,7 @@ def unpack(source: Path, target: Path, *, base: Path | None = None, threads: int
             with Container(source) as container, _lookup(container, base) as lookup:
                 file.write(container.head)
                 for piece in container.pieces(lookup, threads or torch.get_num_threads()):
-                    file.write(piece)  # type: ignore[arg-type]  # a contiguous array is a buffer
+                    file.write(piece.data)
         file.flush()
         _complete(source, Path(file.name))
     return Packing(target.stat().st_size, source.stat().st_size)
@@ -182,7 +187,7 @@ def _mapped(file: Path) -> tuple[Header, np.ndarray]:
         empty = not opened.read(1)
     try:
         data = np.zeros(0, np.uint8) if empty else np.memmap(file, np.uint8, "r")
-        head = header(memoryview(data))
+        head = header(data.data)
         if len(head.data) + head.size != len(data):
             raise ValueError(f"{len(data):,} bytes in place of {len(head.data) + head.size:,}")
     except ValueError as error:
@@ -232,7 +237,9 @@ def _complete(source: Path, written: Path) -> None:
     try:
         _mapped(written)
     except UserError:
-        raise UserError(f"{source} is damaged: what it holds is no safetensors file; copy or download it again") from None
+        raise UserError(
+            f"{source} is damaged: what it holds is no safetensors file; copy or download it again"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -257,7 +264,7 @@ def _zstd(file: Path) -> Iterator[None]:
 
 def _row(plane: Plane) -> dict[str, Any]:
     counts = asdict(plane)
-    return {"bytes": counts["raw"], "coded": counts["coded"], **dict(sorted(counts["chunks"].items()))}
+    return {"bytes": counts["raw"], "coded": counts["coded"], **counts["chunks"]}
 
 
 def _known(file: Path) -> None:

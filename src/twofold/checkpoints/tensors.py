@@ -21,7 +21,8 @@ _SHARED = "twofold.shared"
 def save(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes tensors as one safetensors file, on the processor's memory layout, shared ones once.
 
-    A file with the ending of a packed one is packed. Names that share a tensor are kept in the file's metadata and come back sharing it.
+    Names that share a tensor are kept in the file's metadata and come back sharing it. A file with the ending of a
+    packed one is packed.
     """
     if file.suffix in packed.SUFFIXES:
         plain = file.with_name(f".{file.name}{packed.PLAIN}")

@@ -48,6 +48,10 @@ def fit(arguments: Namespace) -> None:
 
 def apply(arguments: Namespace) -> None:
     """Changes and saves; says what each step reported."""
+    from twofold.api import chains
+
+    if chains.on_files(arguments.systems, arguments.model):
+        return _files(arguments)
     model = api.apply(
         arguments.systems,
         arguments.model,
@@ -88,6 +92,18 @@ def study(arguments: Namespace) -> None:
         _print(report)
         if arguments.out is not None:
             print(f"Written to {arguments.out}/report.html")
+
+
+def _files(arguments: Namespace) -> None:
+    """Files that are packed or unpacked without being opened as a model."""
+    report = api.apply_files(
+        arguments.systems, arguments.model, arguments.out, fresh=arguments.fresh, **settings(arguments.set)
+    )
+    if arguments.json:
+        return output.as_json({"out": arguments.out, **report})
+    share = report["coded"] / max(1, report["raw"])
+    print(f"{arguments.out}: {report['raw']:,} bytes of safetensors, {report['coded']:,} packed ({share:.1%})")
+    _print_step({name: value for name, value in report.items() if isinstance(value, list)})
 
 
 def _made(model: Model, arguments: Namespace) -> None:

@@ -70,7 +70,7 @@ class Plane:
 
     raw: int = 0
     coded: int = 0
-    chunks: dict[str, int] = field(default_factory=dict)
+    chunks: dict[str, int] = field(default_factory=lambda: {coder.name.lower(): 0 for coder in Coder})
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def write(
     """
     deltas = [_delta(entry, base(entry.name)) if base is not None else None for entry in entries]
     listed = [
-        [e.name, e.layout.width, int(e.layout.rotated), len(e.data), None if d is None else zlib.crc32(d)]
+        [e.name, e.layout.width, int(e.layout.rotated), len(e.data), None if d is None else zlib.crc32(d.data)]
         for e, d in zip(entries, deltas, strict=True)
     ]
     told = json.dumps({"base": base_name, "entries": listed}, separators=(",", ":")).encode()
@@ -143,7 +143,7 @@ def write(
                 file.write(data)
                 plane.raw += size
                 plane.coded += len(data)
-                plane.chunks[coder.name.lower()] = plane.chunks.get(coder.name.lower(), 0) + 1
+                plane.chunks[coder.name.lower()] += 1
             words = [coder << 28 | len(data) for coder, data in chunk.planes]
             index += struct.pack(f"<{len(words) + 1}I", *words, chunk.check)
     end = file.tell()
@@ -308,7 +308,7 @@ class Container:
         raw = join(planes, entry.layout)
         if base is not None:
             raw = raw ^ base[start : start + size]
-        if zlib.crc32(raw) != int(entry.checks[chunk]):
+        if zlib.crc32(raw.data) != int(entry.checks[chunk]):
             raise self._damaged(f"{_where(entry, chunk)} fails its checksum")
         return raw
 
@@ -316,7 +316,7 @@ class Container:
         if entry.base is None:
             return None
         found = base(entry.name) if base is not None else None
-        if found is None or len(found) != entry.length or zlib.crc32(found) != entry.base:
+        if found is None or len(found) != entry.length or zlib.crc32(found.data) != entry.base:
             raise UserError(
                 f"{self.path} is stored as the difference to {self.base}, and {entry.name!r} "
                 f"{'is not there' if found is None else 'there is another'}; give the file it was made with as base"
@@ -344,7 +344,7 @@ def _coded(job: tuple[Entry, Bytes | None, int]) -> tuple[Layout, list[_Chunk]]:
     chunks = []
     for start in range(begin, min(begin + GROUP * CHUNK, len(entry.data)), CHUNK):
         raw = entry.data[start : start + CHUNK]
-        check = zlib.crc32(raw)
+        check = zlib.crc32(raw.data)
         planes = split(raw if base is None else raw ^ base[start : start + CHUNK], entry.layout)
         coded = [probe.encode(plane) for probe, plane in zip(probes, planes, strict=True)]
         chunks.append(_Chunk(coded, [len(plane) for plane in planes], check))

@@ -8,6 +8,7 @@ sign goes to the end of the mantissa.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
@@ -21,6 +22,8 @@ Bytes = NDArray[np.uint8]
 GAIN = 0.05
 """A plane that saves less than this share is stored as it is."""
 
+_SLACK = 0.03  # of its entropy that a Huffman-coded plane may be larger
+
 
 class Layout(NamedTuple):
     """How numbers are cut into planes: `width` bytes each, rotated left by one bit first if `rotated`."""
@@ -30,11 +33,16 @@ class Layout(NamedTuple):
 
 
 class Coder(IntEnum):
-    """How a plane of a chunk is stored. Both coded forms are Zstandard frames (RFC 8878)."""
+    """How a plane of a chunk is stored.
+
+    `HUFFMAN` and `ZSTD` are Zstandard frames (RFC 8878), the first by an encoder that hardly looks for matches.
+    `DEFLATE` is a raw stream (RFC 1951) without any match: slower, and smaller where the few matches cost.
+    """
 
     RAW = 0
     HUFFMAN = 1
     ZSTD = 2
+    DEFLATE = 3
 
 
 _LAYOUTS = {
@@ -116,7 +124,10 @@ def encode(plane: Bytes, coder: Coder) -> bytes:
     """The plane, coded."""
     if coder is Coder.RAW:
         return plane.tobytes()
-    return _local.compressors[coder].compress(plane)  # type: ignore[arg-type]  # any contiguous buffer will do
+    if coder is Coder.DEFLATE:
+        stream = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+        return stream.compress(plane.data) + stream.flush()
+    return _local.compressors[coder].compress(plane.data)
 
 
 def decode(data: bytes | memoryview, coder: Coder, length: int) -> Bytes:
@@ -125,10 +136,11 @@ def decode(data: bytes | memoryview, coder: Coder, length: int) -> Bytes:
     Raises:
         ValueError: the bytes are not such a plane.
     """
-    if coder is Coder.RAW:
-        plane = np.frombuffer(data, np.uint8)
-    else:
-        plane = np.frombuffer(unframed(data, length), np.uint8)
+    if coder is Coder.DEFLATE:
+        data = _inflated(data, length)
+    elif coder is not Coder.RAW:
+        data = unframed(data, length)
+    plane = np.frombuffer(data, np.uint8)
     if len(plane) != length:
         raise ValueError(f"{len(plane)} bytes in place of {length}")
     return plane
@@ -149,11 +161,30 @@ def unframed(data: bytes | memoryview, length: int) -> bytes:
         raise ValueError(str(error)) from None
 
 
+def _inflated(data: bytes | memoryview, length: int) -> bytes:
+    stream = zlib.decompressobj(-15)
+    try:
+        plane = stream.decompress(data, length + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not stream.eof or stream.unused_data:
+        raise ValueError("a stream that does not end where it should")
+    return plane
+
+
+def entropy(plane: Bytes) -> float:
+    """Bytes that the plane takes if every value costs the logarithm of its share: what Huffman coding aims at."""
+    counts = np.bincount(plane)
+    counts = counts[counts > 0]
+    return float((counts * np.log2(len(plane) / counts)).sum()) / 8
+
+
 class Probe:
     """Decides how one plane of a few successive chunks is coded: the first tries everything, the others follow.
 
     If the first saves less than `GAIN`, the others are stored as they are. Zstandard with its matches is tried on
     the others only where it beat Huffman on the first (runs of zeros); then the smaller one is taken, chunk by chunk.
+    DEFLATE is tried where the best is 3 % above the entropy.
     """
 
     def __init__(self) -> None:
@@ -163,9 +194,11 @@ class Probe:
         """The plane of the next chunk, coded, and by what."""
         tried = (Coder.HUFFMAN, Coder.ZSTD) if self.coders is None else self.coders
         coded = {coder: encode(plane, coder) for coder in tried}
+        if self.coders is None and len(plane) and min(map(len, coded.values())) > (1 + _SLACK) * entropy(plane):
+            coded[Coder.DEFLATE] = encode(plane, Coder.DEFLATE)
         best = min(coded, key=lambda coder: len(coded[coder]), default=Coder.RAW)
         if best is Coder.RAW or len(coded[best]) > (1 - GAIN) * len(plane):
             best = Coder.RAW
         if self.coders is None:
-            self.coders = {Coder.RAW: (), Coder.HUFFMAN: (Coder.HUFFMAN,), Coder.ZSTD: tried}[best]
+            self.coders = () if best is Coder.RAW else tried if best is Coder.ZSTD else (best,)
         return best, coded[best] if best is not Coder.RAW else plane.tobytes()

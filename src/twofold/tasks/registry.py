@@ -17,6 +17,7 @@ _TASKS = {
     "classify": "twofold.tasks.classify:ClassifyTask",
     "language": "twofold.tasks.language:LanguageTask",
     "solve": "twofold.tasks.solve:SolveTask",
+    "store": "twofold.tasks.store:StoreTask",
 }
 
 

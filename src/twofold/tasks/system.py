@@ -134,9 +134,13 @@ class TrainedSystem(ModelSystem):
 
 
 class TransformSystem(System, ABC):
-    """A system that takes a trained model and gives back another."""
+    """A system that takes a trained model and gives back another.
+
+    `calibrates` says whether it reads data; rows that are given to one that does not may be empty.
+    """
 
     kind = "transform"
+    calibrates: ClassVar[bool] = True
 
     @abstractmethod
     def apply(self, model: Model, rows: Rows, *, seed: int = 0) -> Model:
@@ -147,6 +151,10 @@ class TransformSystem(System, ABC):
             rows: data to calibrate on.
             seed: of the sample that is taken from `rows`.
         """
+
+    def traced(self, model: Model) -> list[float]:
+        """What the behaviour trace should hold of the model that `apply` gave, beside its outputs."""
+        return []
 
 
 @dataclass(frozen=True)

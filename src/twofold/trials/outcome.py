@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from twofold.catalog import Arm, Claim, Steps, configure
+from twofold.checkpoints import KNOWN
 from twofold.data import Rows, read, split
 from twofold.measure import costs
 from twofold.tasks import Model, ModelSystem, StudySystem, System, Task, TransformSystem, load
@@ -38,7 +39,7 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
         arm: which system, with options.
         claim: data, budget and settings.
         task: what evaluates a model; None for a study.
-        seed: of everything random; for claims over samples, the sample's number.
+        seed: of everything random; for claims over samples or files, the sample's or file's number.
         part: the part of the data that is judged.
         steps: a shorter budget than the claim's (tuning).
     """
@@ -50,8 +51,8 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
     assert task is not None
     model, seconds, detail = _model(system, claim, task, seed, steps)
     setting = {"metric": claim.metric, **claim.setting}
-    if claim.repeat == "sample":
-        setting["sample"] = seed
+    if claim.repeat in ("sample", "file"):
+        setting[claim.repeat] = seed
     evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
     spent = {"seconds": seconds, "parameters": float(model.parameters), "bytes": float(model.bytes)}
     return Outcome(evaluation.figures, spent, detail)
@@ -70,10 +71,28 @@ def _model(
         assert claim.on is not None, "a claim about transforms names the checkpoint they start from"
         base = load(claim.on)
         base.spec |= {k: v for k, v in claim.setting.items() if k in base.spec}
-        model = system.apply(base, _rows(claim.data, task.shares).part("train"), seed=seed)
+        rows = _rows(claim.data, task.shares).part("train") if system.calibrates else Rows.of({})
+        model = system.apply(base, rows, seed=seed)
     seconds = time.perf_counter() - started
     detail: Mapping[str, Any] = model.history[-1]["report"] if model.history else {}
     return model, seconds, dict(detail)
+
+
+def data_of(claim: Claim, seeded: bool) -> dict[str, Any]:
+    """Name, source and fingerprint of a claim's data.
+
+    Args:
+        claim: names them; the name of a checkpoint means its weights.
+        seeded: a study makes its data from the repeat's seed.
+    """
+    if seeded:
+        return {"name": claim.data, "source": "made from seeds", "fingerprint": "seeded"}
+    if claim.data in KNOWN:
+        known = KNOWN[claim.data]
+        source = f"the weights in {known.package} {known.version}"
+        return {"name": claim.data, "source": source, "fingerprint": f"sha256-{known.sha256[:16]}"}
+    rows = read(claim.data)
+    return {"name": rows.name, "source": rows.source, "fingerprint": rows.fingerprint}
 
 
 def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[str, costs.Latency]:

@@ -16,14 +16,13 @@ from twofold import progress
 from twofold.catalog import Arm, Claim, resolve
 from twofold.catalog import index as catalog_index
 from twofold.checkpoints import cache_dir
-from twofold.data import read
 from twofold.errors import UserError
 from twofold.measure import costs, verdicts
 from twofold.tasks import Task
 from twofold.tasks import task as task_named
 from twofold.trials import records, traces
 from twofold.trials.arms import write_json
-from twofold.trials.outcome import Outcome, latencies, run
+from twofold.trials.outcome import Outcome, data_of, latencies, run
 
 TUNING_STEPS = 100
 SPARE_SEED = 9_999  # never enters a verdict
@@ -81,7 +80,7 @@ class _Reproduction:
         self.task: Task | None = None if cls.kind == "study" else task_named(claim.task or cls.card.tasks[0])
         self.before = records.read(id, folder)
         self.traces = {arm.label: traces.trace(arm) for arm in (*claim.arms, *claim.side)}
-        self.data = self._data()
+        self.data = data_of(claim, cls.kind == "study")
 
     def run(self, side: bool, timings: bool, commit: str | None, dry_run: bool) -> dict[str, Any]:
         arms = [self._tuned(arm) for arm in self.claim.arms]
@@ -102,12 +101,6 @@ class _Reproduction:
         if not dry_run:
             records.write(record, self.folder)
         return record
-
-    def _data(self) -> dict[str, Any]:
-        if self.task is None:
-            return {"name": self.claim.data, "source": "made from seeds", "fingerprint": "seeded"}
-        rows = read(self.claim.data)
-        return {"name": rows.name, "source": rows.source, "fingerprint": rows.fingerprint}
 
     def _kept(self, arm: Arm, seed: int, part: str = "test", steps: int | None = None, again: bool = False) -> Outcome:
         """A run, or what is kept of it from before (unless it is wanted again)."""
@@ -233,7 +226,7 @@ def fresh(id: str, folder: Path | None = None) -> bool:
     claim: Claim = cls.claim
     if json.loads(json.dumps(claim.as_dict(), default=list)) != record["claim"]:
         return False
-    if cls.kind != "study" and read(claim.data).fingerprint != record["data"]["fingerprint"]:
+    if data_of(claim, cls.kind == "study")["fingerprint"] != record["data"]["fingerprint"]:
         return False
     return all(traces.close(record["traces"].get(arm.label), traces.trace(arm)) for arm in claim.arms)
 

@@ -24,7 +24,8 @@ def trace(arm: Arm) -> list[float]:
         return [round(v, 6) for v in system.small().run(None, None, seed=0).figures.values()]
     if isinstance(system, TransformSystem):
         model = system.small().apply(small_model(), rows, seed=0)
-        return _digest(model.encode(rows.columns["document"][:8]).values)  # type: ignore[attr-defined]
+        outputs: Any = model.encode(rows.columns["document"][:8])  # type: ignore[attr-defined]
+        return _digest(outputs.values) + system.traced(model)
     assert isinstance(system, ModelSystem)
     task = task_named(system.card.tasks[0])
     data = task.read(rows)
