@@ -28,7 +28,7 @@ from twofold.tasks.store import StoreSystem
     ),
     simplified=(
         "Huffman coding is Zstandard's literal coder (the same Huff0) behind a match finder that finds next to nothing",
-        "chunks are probed in groups of eight: the first of a group decides for the other seven",
+        "a plane is probed every eight chunks, by 32 KiB of it, which decide how the eight are coded",
         "whether a tensor is stored as a difference to the base is decided on its first chunk",
     ),
 )

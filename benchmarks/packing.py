@@ -1,6 +1,6 @@
 """Lossless packing of weights: bytes, and megabytes a second there and back, beside Zstandard and the package `zipnn`.
 
-    python benchmarks/zipnn.py [model.safetensors] [--threads 1] [--rounds 5]
+    python benchmarks/packing.py [model.safetensors] [--threads 1] [--rounds 5]
 
 Everything works from memory to memory (ours through a container in memory, checksums included), interleaved, on the
 file cast to bfloat16 and on it as float32. By default the file is `minilm` (twofold pull minilm).
@@ -42,11 +42,11 @@ def packers(raw: np.ndarray, kind: str, dtype: str, threads: int) -> dict[str, t
         write(file, [Entry("all", raw, layout(kind))], threads=threads)
         return file.getvalue()
 
-    def unpack(data: bytes) -> bytes:
+    def unpack(data: bytes) -> np.ndarray:
         if not place.exists():
             place.write_bytes(data)
         with Container(place) as found:
-            return found.read(["all"], threads=threads)["all"].tobytes()
+            return found.read(["all"], threads=threads)["all"]
 
     compressor, decompressor = zstandard.ZstdCompressor(level=3), zstandard.ZstdDecompressor()
     data = raw.tobytes()
