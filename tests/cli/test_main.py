@@ -100,12 +100,12 @@ def test_errors_of_files_are_one_line(run, monkeypatch, error, says) -> None:
 
 
 def test_a_traceback_only_when_debugging(run, monkeypatch, cards) -> None:
-    assert "Traceback" not in run("show", "stad").error
+    assert "Traceback" not in run("show", "statt").error
     monkeypatch.setenv("TWOFOLD_DEBUG", "1")
-    ran = run("show", "stad")
+    ran = run("show", "statt")
     assert ran.code == 2
     assert "Traceback" in ran.error
-    assert ran.error.splitlines()[-1].startswith("twofold: unknown system 'stad'. Did you mean 'stat'?")
+    assert ran.error.splitlines()[-1].startswith("twofold: unknown system 'statt'. Did you mean 'stat'?")
 
 
 def test_a_fault_of_our_own_is_not_hidden(run, monkeypatch) -> None:
