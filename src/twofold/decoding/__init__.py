@@ -1,5 +1,6 @@
 """From outputs to answers: how a trained network's outputs become tokens."""
 
+from twofold.decoding.candidates import Causal, Masked, PerToken, PseudoLikelihood, Way, score_candidates
 from twofold.decoding.choices import (
     Choice,
     Forbid,
@@ -15,16 +16,22 @@ from twofold.decoding.choices import (
 from twofold.decoding.generate import Generated, generate
 
 __all__ = [
+    "Causal",
     "Choice",
     "Forbid",
     "Generated",
+    "Masked",
+    "PerToken",
     "Processor",
+    "PseudoLikelihood",
     "RepetitionPenalty",
     "Sample",
     "Temperature",
     "TopK",
     "TopP",
+    "Way",
     "generate",
     "greedy",
     "sampling",
+    "score_candidates",
 ]

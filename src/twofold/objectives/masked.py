@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +12,19 @@ from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.objectives.loss import IGNORED, Loss, average, token_loss
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What hiding tokens needs to know of a vocabulary: its size, the mask's id, and ids that are left alone."""
+
+    mask: int
+    vocab: int
+    protect: tuple[int, ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """As `mask_tokens` takes them."""
+        return {"mask": self.mask, "vocab": self.vocab, "protect": self.protect}
 
 
 def masked(logits: Float[Tensor, "*shape vocab"], labels: Int[Tensor, "*shape"]) -> Loss:
