@@ -22,9 +22,9 @@ def test_labels_become_single_tokens() -> None:
 
 def test_a_label_of_several_tokens_is_refused_by_name() -> None:
     tokenizer = train_bpe(TEXTS, 340)
-    with pytest.raises(UserError, match="'dog cat' is 2 tokens.*letters"):
+    with pytest.raises(UserError, match=r"'dog cat' is 2 tokens.*letters"):
         verbaliser(tokenizer, ["good", "dog cat"])
-    with pytest.raises(UserError, match="'Good' and 'good' are the same token.*letters"):
+    with pytest.raises(UserError, match=r"'Good' and 'good' are the same token.*letters"):
         verbaliser(train_wordpiece(TEXTS, 120), ["Good", "good"])
 
 
