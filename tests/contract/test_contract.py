@@ -28,6 +28,11 @@ def of_kind(kind: str) -> list[str]:
     return [c["id"] for c in CARDS if c["kind"] == kind and c["id"] not in NEEDS_WEIGHTS]
 
 
+def studies() -> list[str]:
+    """Studies, and models and transforms that offer one under the same id."""
+    return [c["id"] for c in CARDS if "study" in index.kinds(c)]
+
+
 def trained() -> list[str]:
     return [id for id in of_kind("model") if issubclass(resolve(id), TrainedSystem)]
 
@@ -137,7 +142,7 @@ def test_transformed_models_open_in_a_fresh_process(rows: Any, tmp_path: Any) ->
         torch.testing.assert_close(found[id], values, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("id", of_kind("study"))
+@pytest.mark.parametrize("id", studies())
 def test_study_reports(id: str) -> None:
     report = configure(id).small().run(None, None, seed=0)
     assert isinstance(report, Report)

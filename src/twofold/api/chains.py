@@ -35,7 +35,7 @@ def configured(system: str | Arm, options: Mapping[str, Any], kind: str) -> Any:
     """
     arm = parse(system) if isinstance(system, str) else system
     cls: Any = resolve(arm.id)
-    if cls.kind != kind:
+    if kind not in cls.card.kinds:
         way = _WAYS[cls.kind]
         raise UserError(f"{arm.id} is a {cls.kind}, not a {kind}; use it with: twofold {way} {arm.id}")
     return configure(arm.id, **_lists(cls, _nested({**arm.options, **options})))

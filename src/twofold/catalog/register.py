@@ -36,6 +36,13 @@ class Card:
     year: int | None = None
     needs: tuple[str, ...] = ()
     simplified: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """What else it can be used as: `study` where a model or transform offers its paper's analysis too."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Everything it can be used as, its own kind first."""
+        return self.kind, *self.also
 
     def as_dict(self) -> dict[str, Any]:
         return {k: v for k, v in asdict(self).items() if v not in (None, (), "")}
@@ -101,7 +108,9 @@ def _registering(id: str, **card: Any) -> Callable[[T], T]:
         if not summary:
             raise ValueError(f"{id}: a system says what it is in the first line of its docstring")
         family = cls.__module__.split(".")[-2] if cls.__module__.startswith("twofold.systems.") else "own"
-        made.card = Card(id=id, kind=cls.kind, family=family, summary=summary[0].rstrip("."), **card)  # type: ignore[attr-defined]
+        kind: str = cls.kind  # type: ignore[attr-defined]
+        also = ("study",) if kind != "study" and hasattr(cls, "run") else ()
+        made.card = Card(id=id, kind=kind, also=also, family=family, summary=summary[0].rstrip("."), **card)
         _registered.classes[id] = made
         return made
 

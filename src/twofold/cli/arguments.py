@@ -133,7 +133,7 @@ def reproduce(p: Parser) -> None:
 
 def study(p: Parser) -> None:
     p.add_argument("system", help="an id, id(option=value), or ./file.py:Class")
-    p.add_argument("model", nargs="?", help="a model, for studies of one")
+    p.add_argument("model", nargs="?", help="a model, for studies of one (else the data)")
     p.add_argument("data", nargs="?", help="a file, a data set's name or a text, for studies of data")
     _named_data(p)
     _columns(p)

@@ -89,7 +89,7 @@ _ALL = (
         "study",
         "do",
         "measure or explain, and report",
-        ("study nope --set tasks=copy,sort -o report/",),
+        ("study nope --set tasks=copy,sort -o report/", "study lowrank-ffn my.txt --set sizes=48,64,96"),
         arguments.study,
         "twofold.cli.doing:study",
     ),

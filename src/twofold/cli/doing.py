@@ -72,12 +72,14 @@ def apply(arguments: Namespace) -> None:
 
 def study(arguments: Namespace) -> None:
     """Reports; with `-o` also as a page."""
-    data: Any = arguments.data
+    model, data = arguments.model, arguments.data
+    if data is None and model is not None and _is_data(model):
+        model, data = None, model
     if data is not None and not (data in NAMES or files.is_file(data) or Path(data).exists()):
         data = Rows.of({"text": [data]}, name="text", source="the command line")
     report = api.study(
         arguments.system,
-        arguments.model,
+        model,
         data,
         seed=arguments.seed,
         columns=columns(arguments.columns),
@@ -104,6 +106,11 @@ def _files(arguments: Namespace) -> None:
     share = report["coded"] / max(1, report["raw"])
     print(f"{arguments.out}: {report['raw']:,} bytes of safetensors, {report['coded']:,} packed ({share:.1%})")
     _print_step({name: value for name, value in report.items() if isinstance(value, list)})
+
+
+def _is_data(given: str) -> bool:
+    """Whether what stands in the model's place can only be data: a data set's name, or a file that is no checkpoint."""
+    return given in NAMES or (Path(given).is_file() and Path(given).suffix.lower() != ".gguf")
 
 
 def _made(model: Model, arguments: Namespace) -> None:

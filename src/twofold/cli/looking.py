@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twofold import api
+from twofold.catalog.index import kinds
 from twofold.cli import output
 
 TYPE_CHECKING = False
@@ -49,12 +50,12 @@ def show(arguments: Namespace) -> None:
     print(f"{card['title']}{year}")
     if card.get("source"):
         print(card["source"])
-    print(f"{card['kind']} for {', '.join(card['tasks'])}; family {card['family']}")
+    print(f"{' and '.join(kinds(card))} for {', '.join(card['tasks'])}; family {card['family']}")
     _show_options(card)
     _show_claim(card)
     _show_lines("Good for", card.get("needs", ()))
     _show_lines("Simpler than the paper", card.get("simplified", ()))
-    _show_lines("Use", (_use(card),))
+    _show_lines("Use", _uses(card))
 
 
 def cite(arguments: Namespace) -> None:
@@ -67,7 +68,7 @@ def cite(arguments: Namespace) -> None:
 
 def _row(card: Card) -> tuple[str, ...]:
     verdict = card.get("verdict", "" if card.get("number") is None else "no claim")
-    return card["id"], card["kind"], ", ".join(card["tasks"]), verdict, card["summary"]
+    return card["id"], ", ".join(kinds(card)), ", ".join(card["tasks"]), verdict, card["summary"]
 
 
 def _show_options(card: Card) -> None:
@@ -118,13 +119,13 @@ def _arm(arm: Card) -> str:
     return f"{arm['id']} ({options})" if options else str(arm["id"])
 
 
-def _use(card: Card) -> str:
+def _uses(card: Card) -> tuple[str, ...]:
     ways = {
         "model": f"twofold fit {card['id']} my.jsonl -o model/",
         "transform": f"twofold apply {card['id']} model/ my.jsonl -o changed/",
         "study": f"twofold study {card['id']}",
     }
-    return ways[card["kind"]]
+    return tuple(ways[kind] for kind in kinds(card))
 
 
 def _value(value: Any, given: bool = True) -> str:

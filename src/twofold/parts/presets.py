@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from twofold.errors import unknown
 from twofold.parts.channels.ffn import FFN
@@ -216,6 +217,14 @@ def t5_encoder(
     ]
     return SequenceModel(TokenEmbedding(vocab, dim), Stack(blocks, RMSNorm(dim, eps)))
 
+
+CHANNELS: dict[str, dict[str, Any]] = {
+    "relu": {"activation": "relu", "gate": False},
+    "gelu": {"activation": "gelu", "gate": False},
+    "geglu": {"activation": "gelu", "gate": True},
+    "swiglu": {"activation": "silu", "gate": True},
+}
+"""Feed-forward parts by name, as options of `transformer`."""
 
 PRESETS = {"encoder": encoder, "decoder": decoder, "bert": bert, "llama": llama, "t5-encoder": t5_encoder}
 """Presets by name."""

@@ -3,6 +3,7 @@
 from twofold.tasks.model import Model
 from twofold.tasks.registry import load, task
 from twofold.tasks.system import (
+    Analysis,
     Fitted,
     ModelSystem,
     Plot,
@@ -16,6 +17,7 @@ from twofold.tasks.system import (
 from twofold.tasks.task import Evaluation, Task
 
 __all__ = [
+    "Analysis",
     "Evaluation",
     "Fitted",
     "Model",

@@ -73,6 +73,10 @@ class Model:
         """Memory that its network's tensors hold; 0 where there is none."""
         return costs.tensor_bytes(self._net) if self._net is not None else 0
 
+    def costs(self) -> dict[str, float]:
+        """What it costs, by name: `parameters` and `bytes`; a task adds what it can count."""
+        return {"parameters": float(self.parameters), "bytes": float(self.bytes)}
+
     def copy(self) -> Self:
         """An independent copy: changing one leaves the other as it is."""
         return copy.deepcopy(self)

@@ -30,7 +30,8 @@ class System:
 
     def options(self) -> dict[str, Any]:
         """The options with their values, JSON-able."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def small(self) -> Self:
         """The same system at a size that runs in about a second, for tests and behaviour traces."""
@@ -108,6 +109,9 @@ class TrainedSystem(ModelSystem):
         """How it is optimised."""
         return Recipe()
 
+    def finish(self, model: Model) -> None:
+        """Called when training is over, or has stopped at `until`: takes away, in place, what only training needs."""
+
     def fit(
         self,
         data: Any,
@@ -129,6 +133,7 @@ class TrainedSystem(ModelSystem):
             until=until,
         )
         model.net.eval()
+        self.finish(model)
         model.remember(self.id, self.options(), {"steps": history.steps, "seconds": round(history.seconds, 2)})
         return Fitted(model, history)
 
@@ -187,11 +192,15 @@ class Report:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class StudySystem(System, ABC):
-    """A system that measures or explains."""
-
-    kind = "study"
+class Analysis(ABC):
+    """What measures or explains. A model or transform that inherits from it too offers a study under the same id."""
 
     @abstractmethod
     def run(self, model: Model | None, rows: Rows | None, *, seed: int = 0) -> Report:
         """The report on a model, on data, or on neither."""
+
+
+class StudySystem(System, Analysis):
+    """A system that measures or explains, and nothing else."""
+
+    kind = "study"

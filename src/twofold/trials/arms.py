@@ -120,7 +120,7 @@ def parse(text: str) -> Arm:
     if ".py:" in id:
         id = add_file(id)
     options: dict[str, Any] = {}
-    for pair in filter(None, (p.strip() for p in listed.split(","))):
+    for pair in filter(None, (p.strip() for p in _pieces(listed))):
         name, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"cannot read the option {pair!r} of {id}; write {id}(name=value)")
@@ -130,7 +130,19 @@ def parse(text: str) -> Arm:
 
 def split_arms(text: str) -> list[str]:
     """Cuts `a,b(x=1,y=2),c` at the commas outside parentheses."""
-    return [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
+    return [part for part in _pieces(text) if part.strip()]
+
+
+def _pieces(text: str) -> list[str]:
+    """Cuts at the commas that stand in no brackets: `x=f(1,2), y={a: 1, b: 2}` in two."""
+    pieces, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth <= 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return pieces
 
 
 def choose(task: str, systems: Sequence[str] | None) -> list[tuple[Arm, ModelSystem]]:

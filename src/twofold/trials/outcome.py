@@ -54,8 +54,7 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
     if claim.repeat in ("sample", "file"):
         setting[claim.repeat] = seed
     evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
-    spent = {"seconds": seconds, "parameters": float(model.parameters), "bytes": float(model.bytes)}
-    return Outcome(evaluation.figures, spent, detail)
+    return Outcome(evaluation.figures, {"seconds": seconds, **model.costs()}, detail)
 
 
 def _model(

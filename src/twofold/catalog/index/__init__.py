@@ -34,11 +34,18 @@ def select(task: str | None = None, kind: str | None = None, family: str | None 
     if task is not None:
         _known("task", task, {t for c in chosen for t in c["tasks"]})
         chosen = [c for c in chosen if task in c["tasks"]]
-    for what, value in (("kind", kind), ("family", family)):
-        if value is not None:
-            _known(what, value, {c[what] for c in cards()})
-            chosen = [c for c in chosen if c[what] == value]
+    if kind is not None:
+        _known("kind", kind, {k for c in cards() for k in kinds(c)})
+        chosen = [c for c in chosen if kind in kinds(c)]
+    if family is not None:
+        _known("family", family, {c["family"] for c in cards()})
+        chosen = [c for c in chosen if c["family"] == family]
     return chosen
+
+
+def kinds(card: dict[str, Any]) -> tuple[str, ...]:
+    """Everything that a card's system can be used as, its own kind first."""
+    return (card["kind"], *card.get("also", ()))
 
 
 def card(id: str) -> dict[str, Any]:

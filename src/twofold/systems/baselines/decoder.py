@@ -7,7 +7,7 @@ https://arxiv.org/abs/2302.13971
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from twofold.catalog import baseline
 from twofold.errors import UserError
 from twofold.parts import SequenceModel, presets
 from twofold.tasks.language import LanguageSystem
+from twofold.tasks.options import LinearKinds
 
 
 @baseline(
@@ -31,6 +32,8 @@ class Decoder(LanguageSystem):
     layers: int = Field(4, ge=1, description="blocks")
     heads: int = Field(4, ge=1, description="attention heads")
     kv_heads: int | None = Field(None, ge=1, description="heads of keys and values, shared by groups of query heads")
+    channel: Literal["swiglu", "geglu", "gelu", "relu"] = Field("swiglu", description="feed-forward part")
+    linear: LinearKinds = Field("dense", description="kind of linear maps: one for all, or {ffn: …, attn: …}")
 
     def small(self) -> Self:
         return replace(super().small(), dim=16 * self.heads, layers=min(self.layers, 2))  # type: ignore[call-arg]
@@ -38,8 +41,15 @@ class Decoder(LanguageSystem):
     def network(self, vocab: int) -> SequenceModel:
         if self.dim % (2 * self.heads):
             raise UserError(
-                f"decoder: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
+                f"{self.id}: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
             )
         return presets.decoder(
-            vocab=vocab, dim=self.dim, layers=self.layers, heads=self.heads, kv_heads=self.kv_heads, max_len=self.length
+            vocab,
+            self.dim,
+            self.layers,
+            self.heads,
+            self.kv_heads,
+            max_len=self.length,
+            linear=self.linear,
+            **presets.CHANNELS[self.channel],
         )

@@ -17,6 +17,7 @@ from twofold.data import batches
 from twofold.data.tokenizers import Tokenizer
 from twofold.decoding import generate, sampling
 from twofold.errors import UserError
+from twofold.measure.costs import cost
 from twofold.measure.language import bits_per_byte
 from twofold.parts import Mask, SequenceModel
 from twofold.tasks.model import Model
@@ -74,6 +75,10 @@ class LanguageModel(Model):
     def length(self) -> int:
         """The longest context, in tokens."""
         return int(self.spec["length"])
+
+    def costs(self) -> dict[str, float]:
+        """As every model's, with `flops_per_token` of one pass over the whole context."""
+        return super().costs() | {"flops_per_token": cost(self.net, self.length).flops}
 
     @property
     def text(self) -> Tokenizer:

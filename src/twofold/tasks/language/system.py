@@ -35,8 +35,11 @@ class TokenBatch:
     def tokens(self) -> int:
         return self.ids.numel()
 
-    def shard(self, rank: int, world: int) -> TokenBatch:
-        return TokenBatch(self.ids[rank::world])
+    def to(self, device: torch.device) -> Self:
+        return replace(self, ids=self.ids.to(device))
+
+    def shard(self, rank: int, world: int) -> Self:
+        return replace(self, ids=self.ids[rank::world])
 
 
 class Windows:

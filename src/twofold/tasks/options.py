@@ -1,0 +1,22 @@
+"""Types of options that several systems have, checked when a system is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from twofold.errors import UserError
+from twofold.parts.linear import kinds
+
+
+def _linear_kinds(value: Any) -> Any:
+    if not isinstance(value, str | Mapping):
+        raise UserError(f"linear is {value!r}; give a kind, such as lowrank(0.25), or {{ffn: lowrank(0.25)}}")
+    kinds(value)
+    return value
+
+
+LinearKinds = Annotated[str | dict[str, str], BeforeValidator(_linear_kinds)]
+"""Kinds of linear map: `lowrank(0.25)` for all, or `{ffn: lowrank(0.25)}` with the rest dense."""
