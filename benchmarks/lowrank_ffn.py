@@ -4,8 +4,8 @@
 
 Width 768, hidden 3,072, float32, arms interleaved in one process; ratios are medians over rounds of the dense time
 divided by the arm's in the same round. Many tokens: bound by arithmetic, so operations decide (1.6 and 3.2 times
-fewer), but for the nonlinearity, which all arms share. One token: bound by reading the weights from memory, so their bytes decide, and `merged` (U·V as one matrix) reads as
-many as dense.
+fewer), but for the nonlinearity, which all arms share. One token: bound by reading the weights from memory, so their
+bytes decide, and `merged` (U·V as one matrix) reads as many as dense.
 """
 
 from __future__ import annotations
