@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import twofold
-from twofold.catalog import configure
+from twofold.catalog import Arm, configure
 from twofold.cli import main
 from twofold.data.rows import Rows
 from twofold.errors import UserError
@@ -159,3 +159,14 @@ def test_reading_does_not_need_the_system(file):
 
     twofold.apply_files("zipnn", file, file.with_suffix(".tfz"))
     assert torch.equal(tensors.load(file.with_suffix(".tfz"))["w"], load_file(file)["w"])
+
+
+@pytest.mark.parametrize("coder", ["_SAMPLE", "GAIN"])
+def test_a_coder_that_changed_shows_in_the_trace(coder, monkeypatch):
+    """Else runs that were kept from before would be taken for those of the new code."""
+    from twofold.coding import entropy_bytes
+    from twofold.trials import traces
+
+    before = traces.trace(Arm("zipnn"))
+    monkeypatch.setattr(entropy_bytes, coder, {"_SAMPLE": 1 << 12, "GAIN": 0.8}[coder])
+    assert not traces.close(before, traces.trace(Arm("zipnn")))
