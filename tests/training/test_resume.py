@@ -182,3 +182,10 @@ def test_a_tensor_that_is_a_view_is_saved_alone(tmp_path):
     assert torch.equal(loaded["part"], big[3:5])
     assert torch.equal(loaded["turned"], big.view(3, 4).T)
     assert (tmp_path / "checkpoint-1.safetensors").stat().st_size < 400
+
+
+def test_what_a_killed_process_left_behind_is_removed(tmp_path):
+    for name in (".checkpoint.json.part", ".tmpVcANpk"):
+        (tmp_path / name).write_bytes(b"half")
+    train(Tiny(), loss, batches, Steps(2), folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1.safetensors", "checkpoint.json"]

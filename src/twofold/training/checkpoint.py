@@ -25,6 +25,8 @@ from twofold.errors import UserError
 FORMAT = 1
 _JSON = "checkpoint.json"
 _TENSORS = "checkpoint-*.safetensors"
+# What a killed process leaves behind: our own temporary files, and those of the safetensors library.
+_UNFINISHED = (".*.part", ".tmp??????")
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ class Checkpoints:
                 f"the training checkpoint cannot be saved in {self.folder} ({error}); make room there, or give "
                 "another folder. What was saved before is still there"
             ) from error
-        for old in self.folder.glob(_TENSORS):
-            if old.name != name:
-                old.unlink(missing_ok=True)
+        for pattern in (_TENSORS, *_UNFINISHED):
+            for old in self.folder.glob(pattern):
+                if old.name != name:
+                    old.unlink(missing_ok=True)
 
     def _same(self, saved: Mapping[str, Any]) -> None:
         was, now = dict(_leaves(saved)), dict(_leaves(self._configuration))
