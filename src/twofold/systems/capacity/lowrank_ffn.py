@@ -59,8 +59,8 @@ class LowRankFfn(Decoder, Analysis):
     dim: int = Field(128, ge=8, description="width of the dense decoder that it takes the place of")
     channel: Literal["swiglu", "geglu", "gelu", "relu"] = Field("gelu", description="feed-forward part")
     linear: LinearKinds = Field(
-        default_factory=lambda: {"ffn": "lowrank(0.25)"},
-        description="kind of linear maps, {ffn: lowrank(0.25)} by default: lowrank, blockdense or blockshuffle",
+        {"ffn": "lowrank(0.25)"},
+        description="kind of linear maps: lowrank(rank), blockdense(rank, blocks) or blockshuffle(blocks)",
     )
     shape: Literal["wide", "slim"] = Field(
         "wide",
