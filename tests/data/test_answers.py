@@ -45,5 +45,5 @@ def test_the_spare_token_stands_in_no_text() -> None:
     assert all(spare not in ids for ids in bpe.encode(texts))
     assert spare not in (bpe.pad, bpe.mask, bpe.cls, bpe.sep)
     assert spare_token(ByteTokenizer()) not in {b for text in texts for b in text.encode()}
-    with pytest.raises(UserError, match="no token that no text contains"):
-        spare_token(train_wordpiece(TEXTS, 120))
+    pieces = train_wordpiece(TEXTS, 120)
+    assert spare_token(pieces) == pieces.cls

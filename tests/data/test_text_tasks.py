@@ -226,8 +226,8 @@ def test_reviews_are_what_their_clauses_say() -> None:
             assert len(words & {*POSITIVE, *NEGATIVE}) == 1
             sign = 1 if words & {*POSITIVE} else -1
             total += -sign if any(n in f" {clause}" for n in negations) else sign
-        assert label == ("good" if total > 0 else "bad")
-    assert Counter(rows.part("test").columns["label"]) == {"good": 100, "bad": 100}
+        assert label == ("positive" if total > 0 else "negative")
+    assert Counter(rows.part("test").columns["label"]) == {"positive": 100, "negative": 100}
 
 
 def test_kinds_and_utterances_are_balanced() -> None:

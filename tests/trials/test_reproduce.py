@@ -13,7 +13,9 @@ from twofold.catalog import Arm, Claim, Guard, Steps
 from twofold.catalog.register import system
 from twofold.errors import UserError
 from twofold.tasks import Report, StudySystem, Table
+from twofold.tasks import task as task_named
 from twofold.trials import records, traces
+from twofold.trials.outcome import data_of, run
 from twofold.trials.reproduce import SPARE_SEED, fresh, reproduce
 
 RUNS: list[tuple[float, int]] = []
@@ -175,3 +177,22 @@ def test_steps_are_a_budget_like_any_other() -> None:
     assert claim.as_dict()["budget"] == {"steps": 3}
     with pytest.raises(ValueError, match="at least 3 repeats"):
         Claim(says="", paper="", arms=(Arm("a"), Arm("b")), data="d", metric="m", by=0.1, repeats=2)
+
+
+def test_a_claim_over_several_data_sets_takes_their_mean() -> None:
+    claim = Claim(
+        says="x",
+        paper="y",
+        arms=(Arm("most-frequent"), Arm("most-frequent")),
+        data="reviews",
+        further=("kinds",),
+        metric="accuracy",
+        by=0.1,
+        budget=Steps(1),
+        task="classify",
+    )
+    found = run(Arm("most-frequent"), claim, task_named("classify"), 0)
+    assert found.figures["accuracy reviews"] == 0.5
+    assert found.figures["accuracy kinds"] == 0.125
+    assert found.figures["accuracy"] == (0.5 + 0.125) / 2
+    assert data_of(claim, False)["name"] == "reviews + kinds"

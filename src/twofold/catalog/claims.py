@@ -99,6 +99,7 @@ class Claim:
         parity: "as good, for less" instead of "better by".
         saving: what a parity claim must save.
         guards: conditions without which the verdict is void.
+        further: more data sets of the same kind; each arm is run on every one, and a figure is the mean over them.
         on: the checkpoint that a transform starts from.
         task: the task that evaluates the arms; None for the first of the system's tasks.
         setting: the evaluation's settings, as the task understands them.
@@ -123,6 +124,7 @@ class Claim:
     parity: bool = False
     saving: Saving | None = None
     guards: tuple[Guard, ...] = ()
+    further: tuple[str, ...] = ()
     on: str | None = None
     task: str | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)

@@ -37,7 +37,8 @@ class Card:
     needs: tuple[str, ...] = ()
     simplified: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    """What else it can be used as: `study` where a model or transform offers its paper's analysis too."""
+    """What else it can be used as: `study` where it offers its paper's analysis too, `transform` where a model's method
+    can also be applied to a network that is there."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -109,7 +110,8 @@ def _registering(id: str, **card: Any) -> Callable[[T], T]:
             raise ValueError(f"{id}: a system says what it is in the first line of its docstring")
         family = cls.__module__.split(".")[-2] if cls.__module__.startswith("twofold.systems.") else "own"
         kind: str = cls.kind  # type: ignore[attr-defined]
-        also = ("study",) if kind != "study" and hasattr(cls, "run") else ()
+        ways = {"transform": "apply", "study": "run"}
+        also = tuple(way for way, method in ways.items() if way != kind and hasattr(cls, method))
         made.card = Card(id=id, kind=kind, also=also, family=family, summary=summary[0].rstrip("."), **card)
         _registered.classes[id] = made
         return made

@@ -12,10 +12,14 @@ import torch
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
 from twofold.parts import Encoder, Part, SequenceModel, presets
-from twofold.tasks import reference, registry
+from twofold.tasks import instructed, reference, registry
+
+INSTRUCTED = "tiny-instructed"
+"""`tiny-encoder`, instructed on the made text tasks."""
 
 Backbone = str
-"""`minilm`, `smollm2`, a model folder, `tiny-encoder`, or a preset and size such as `t5-3x128` (layers × width)."""
+"""`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`, or a preset and size such as `t5-3x128`
+(layers × width)."""
 
 
 def _t5(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
@@ -70,8 +74,13 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
         assert isinstance(trained.net, SequenceModel)
         assert trained.tokenizer is not None
         return _without_head(trained.net, trained.tokenizer, trained.notes)
+    if name == INSTRUCTED:
+        ready = instructed.reference_model("tiny-encoder", instructed.Plan(), seed)
+        assert isinstance(ready.net, SequenceModel)
+        assert ready.tokenizer is not None
+        return _without_head(ready.net, ready.tokenizer, ready.notes)
     if name not in ("minilm", "smollm2") and not Path(name).exists():
-        known = [*(f"{p}-2x128" for p in PRESETS), *reference.NAMES, "minilm", "smollm2"]
+        known = [*(f"{p}-2x128" for p in PRESETS), *reference.NAMES, INSTRUCTED, "minilm", "smollm2"]
         raise UserError(
             f"unknown backbone {name!r}.{did_you_mean(name, known)} "
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"

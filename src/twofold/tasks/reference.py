@@ -104,7 +104,7 @@ def _trained(name: str, seed: int) -> Path:
     key = digest(json.dumps(asdict(plan), sort_keys=True), fingerprint, str(seed))[:16]
     place = cache_dir() / "reference" / f"{name}-{seed}-{key}"
     place.mkdir(parents=True, exist_ok=True)
-    with _alone(place), progress.stage(f"reference model {name}, seed {seed}", total=1) as stage:
+    with alone(place), progress.stage(f"reference model {name}, seed {seed}", total=1) as stage:
         now = trace(plan)
         if _traced(place) is not None and not _close(_traced(place), now):
             shutil.rmtree(place / "model", ignore_errors=True)
@@ -200,7 +200,7 @@ def _close(old: Sequence[float] | None, new: Sequence[float]) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def alone(place: Path) -> Iterator[None]:
     """One process at a time in `place`; the others wait (where the system can lock files)."""
     with (place / ".lock").open("w") as file:
         try:

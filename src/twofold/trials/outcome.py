@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +43,12 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
         part: the part of the data that is judged.
         steps: a shorter budget than the claim's (tuning).
     """
+    if claim.further:
+        sets = (claim.data, *claim.further)
+        return _mean(
+            claim.metric,
+            {name: run(arm, replace(claim, data=name, further=()), task, seed, part, steps) for name in sets},
+        )
     system: System = configure(arm)
     started = time.perf_counter()
     if isinstance(system, StudySystem):
@@ -55,6 +61,18 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
         setting[claim.repeat] = seed
     evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
     return Outcome(evaluation.figures, {"seconds": seconds, **model.costs()}, detail)
+
+
+def _mean(metric: str, runs: Mapping[str, Outcome]) -> Outcome:
+    """Means of the figures and costs of runs on several data sets, and the metric of each."""
+    outcomes = list(runs.values())
+
+    def mean(kind: str) -> dict[str, float]:
+        tables: list[dict[str, float]] = [getattr(outcome, kind) for outcome in outcomes]
+        return {n: sum(t[n] for t in tables) / len(tables) for n in tables[0] if all(n in t for t in tables)}
+
+    each = {f"{metric} {name}": outcome.figures[metric] for name, outcome in runs.items()}
+    return Outcome({**mean("figures"), **each}, mean("costs"), outcomes[0].detail)
 
 
 def _model(
@@ -90,6 +108,10 @@ def data_of(claim: Claim, seeded: bool) -> dict[str, Any]:
         known = KNOWN[claim.data]
         source = f"the weights in {known.package} {known.version}"
         return {"name": claim.data, "source": source, "fingerprint": f"sha256-{known.sha256[:16]}"}
+    if claim.further:
+        every = [read(name) for name in (claim.data, *claim.further)]
+        joined = {"name": " + ", "source": "; ", "fingerprint": "+"}
+        return {what: sign.join(str(getattr(rows, what)) for rows in every) for what, sign in joined.items()}
     rows = read(claim.data)
     return {"name": rows.name, "source": rows.source, "fingerprint": rows.fingerprint}
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from twofold.catalog import Arm, Steps, configure
-from twofold.tasks import ModelSystem, StudySystem, TransformSystem
+from twofold.tasks import ModelSystem, StudySystem
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import rows_for, small_model
 
@@ -22,9 +22,9 @@ def trace(arm: Arm) -> list[float]:
     rows = rows_for(system)
     if isinstance(system, StudySystem):
         return [round(v, 6) for v in system.small().run(None, None, seed=0).figures.values()]
-    if isinstance(system, TransformSystem):
+    if system.kind == "transform":
         model = system.small().apply(small_model(), rows, seed=0)
-        outputs: Any = model.encode(rows.columns["document"][:8])  # type: ignore[attr-defined]
+        outputs: Any = model.encode(rows.columns["document"][:8])
         return _digest(outputs.values) + system.traced(model)
     assert isinstance(system, ModelSystem)
     task = task_named(system.card.tasks[0])

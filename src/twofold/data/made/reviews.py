@@ -1,4 +1,4 @@
-"""Short reviews, good or bad: aspects of a product are praised or blamed, negation turns a word around.
+"""Short reviews, positive or negative: aspects of a product are praised or blamed, negation turns a word around.
 
 The label is computed: each clause counts +1 or -1, the word's own sign times -1 for every negation, and a review is
 what the sum of its clauses says.
@@ -13,7 +13,7 @@ import numpy as np
 from twofold.data.made.labelled import Example, dealt, gathered, pick, sentence, some
 from twofold.data.rows import Rows
 
-LABELS = ("good", "bad")
+LABELS = ("positive", "negative")
 POSITIVE = tuple(
     """
     excellent lovely reliable superb pleasant clever sturdy delightful comfortable brilliant fresh perfect useful
@@ -59,7 +59,7 @@ def verdict(clauses: list[Clause]) -> str:
 
 
 def reviews(train: int = 1200, validation: int = 200, test: int = 800, negated: float = 0.2, seed: int = 0) -> Rows:
-    """Rows `text`, `label` (good, bad), `clauses` and `split`, of one or three clauses each; both labels equally often.
+    """Rows `text`, `label` (positive, negative), `clauses` (one or three) and `split`; both labels equally often.
 
     Args:
         train, validation, test: how many rows.

@@ -53,7 +53,7 @@ def letters(tokenizer: Tokenizer, count: int) -> list[int]:
 
 
 def spare_token(tokenizer: Tokenizer) -> int:
-    """A token that stands in no text: a reserved one, or the byte 255.
+    """A token that stands in no text: a reserved one, the byte 255, or else the one that begins every input.
 
     Raises:
         UserError: the vocabulary has none.
@@ -65,4 +65,6 @@ def spare_token(tokenizer: Tokenizer) -> int:
             index = tokenizer.index(name)
             if index is not None and index not in tokenizer.encode([name], specials=False)[0]:
                 return index
+    if tokenizer.cls is not None:
+        return tokenizer.cls
     raise UserError("the tokenizer has no token that no text contains; use a model whose vocabulary has a spare one")

@@ -2,6 +2,7 @@
 
 from twofold.tasks.classify.data import ClassifyData, from_rows
 from twofold.tasks.classify.model import ClassifyModel, settings
+from twofold.tasks.classify.prompts import PromptInputs, PromptReader, PromptStore
 from twofold.tasks.classify.readers import READERS, ImageReader, Reader, TextReader
 from twofold.tasks.classify.system import ClassifySystem, LabelledBatch, LabelledBatches, training_store
 from twofold.tasks.classify.targets import ManyLabels, Number, OneLabel, Prediction, Target
@@ -20,6 +21,9 @@ __all__ = [
     "Number",
     "OneLabel",
     "Prediction",
+    "PromptInputs",
+    "PromptReader",
+    "PromptStore",
     "Reader",
     "Target",
     "TextReader",

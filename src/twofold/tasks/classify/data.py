@@ -69,6 +69,26 @@ class ClassifyData:
         chosen = np.asarray(kept, dtype=np.int64)
         return replace(self, inputs=take(self.inputs, chosen), values=self.values[chosen], parts=self.parts[chosen])
 
+    def few(self, count: int, seed: int) -> ClassifyData:
+        """Only `count` training items, drawn by the seed, each class as often as the others; other parts whole.
+
+        Raises:
+            UserError: fewer than the classes, or more than there are.
+        """
+        train = self.indices("train")
+        classes = self.values[train] if isinstance(self.target, OneLabel) else np.zeros(len(train), np.int64)
+        least = len(np.unique(classes))
+        if not least <= count <= len(train):
+            raise UserError(
+                f"examples={count}, but {self.name} has {len(train)} of {least} classes; choose between them"
+            )
+        shuffled = np.random.default_rng(seed).permutation(len(train))
+        turn = np.zeros(len(train), np.int64)  # an item's place among those of its class
+        for each in np.unique(classes):
+            turn[shuffled[classes[shuffled] == each]] = np.arange((classes == each).sum())
+        chosen = train[shuffled[np.argsort(turn[shuffled], kind="stable")][:count]]
+        return self.only(np.sort(np.concatenate([chosen, np.flatnonzero(self.parts != "train")])))
+
     def cut(self, share: float, least: int = 2) -> ClassifyData:
         """Keeps about that share of every class of every part, at least `least` items of each, always the same ones."""
         kept: list[int] = []

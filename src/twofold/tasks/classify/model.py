@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from twofold.data.rows import listed
 from twofold.errors import UserError
 from twofold.tasks.classify.data import Inputs
 from twofold.tasks.classify.readers import Reader
-from twofold.tasks.classify.targets import Prediction, Target
+from twofold.tasks.classify.targets import OneLabel, Prediction, Target
 from twofold.tasks.model import Model
 
 
@@ -53,14 +54,32 @@ class ClassifyModel(Model):
         """
         return self.target.decode(self.logits(inputs))
 
-    def predict(self, inputs: str | Sequence[str] | np.ndarray) -> Any:
-        """What each input is: one `Prediction` for a single text or path, else a list."""
+    def predict(self, inputs: str | Sequence[str] | np.ndarray, labels: Sequence[str] | None = None) -> Any:
+        """What each input is: one `Prediction` for a single text or path, else a list.
+
+        Args:
+            labels: other labels to choose from, for a model that answers in words (zero-shot).
+
+        Raises:
+            UserError: there is no input, the labels are not different, or the model knows its own labels only.
+        """
+        if labels is not None:
+            return self.asked(labels).predict(inputs)
         single = isinstance(inputs, str)
         many: Inputs = [inputs] if isinstance(inputs, str) else inputs
         if not len(many):
             raise UserError("nothing to predict: there is no input")
         found: list[Prediction] = self.target.answers(self.probabilities(many))
         return found[0] if single else found
+
+    def asked(self, labels: Sequence[str]) -> Self:
+        """The same model, choosing from other labels."""
+        if not self.reader.free_labels:
+            raise UserError(f"{self.name} knows the labels {listed(self.labels)} only; leave labels out")
+        if len(set(labels)) < max(2, len(labels)):
+            raise UserError(f"labels {listed(labels)}: give at least two, all different")
+        spec = {**self.spec, "target": OneLabel(tuple(labels)).spec()}
+        return type(self)(self._net, self.tokenizer, spec, self.history, self.notes)
 
 
 def settings(target: Target, reader: Reader) -> Mapping[str, Any]:

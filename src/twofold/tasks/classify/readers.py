@@ -30,6 +30,8 @@ class Reader(ABC):
     """Reads one kind of input. `spec()` is what a saved model keeps of it; `kind` is its name there."""
 
     kind: ClassVar[str]
+    free_labels: ClassVar[bool] = False
+    """Whether a model that reads so can be asked about other labels than those it was trained for."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -66,12 +68,17 @@ class TextReader(Reader):
         Raises:
             UserError: a text is empty, or is no text.
         """
+        self.check(texts)
+        return tokenizer.encode([t[: self.tokens * _LONGEST_TOKEN] for t in texts], max_len=self.tokens)
+
+    @staticmethod
+    def check(texts: Sequence[str]) -> None:
+        """Refuses an input that is no text, or an empty one (UserError with its number)."""
         for number, text in enumerate(texts):
             if not isinstance(text, str):
                 raise UserError(f"input {number + 1} is {type(text).__name__}, and this model reads texts")
             if not text.strip():
                 raise UserError(f"text {number + 1} is empty; leave it out")
-        return tokenizer.encode([t[: self.tokens * _LONGEST_TOKEN] for t in texts], max_len=self.tokens)
 
     def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
         assert model.tokenizer is not None

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as options
 from torch import Tensor
 
 from twofold import computing
+from twofold.catalog import Budget
 from twofold.data.batches import Order
 from twofold.errors import UserError
 from twofold.objectives import Loss
@@ -24,7 +25,7 @@ from twofold.tasks.classify.readers import ImageReader, TextReader
 from twofold.tasks.classify.targets import Target
 from twofold.tasks.inputs import Inputs, freeze, store
 from twofold.tasks.model import Model
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import Fitted, TrainedSystem
 from twofold.training import Recipe
 
 
@@ -113,6 +114,21 @@ class ClassifySystem(TrainedSystem):
     tokens: int = Field(64, ge=2, le=8192, description="texts are cut here")
     batch: int = Field(32, ge=1, description="examples in a batch")
     lr: float = Field(3e-4, gt=0, description="highest learning rate")
+    examples: int | None = Field(
+        None, ge=1, description="learn from so many examples, drawn by the seed; none: from all"
+    )
+
+    def fit(
+        self,
+        data: ClassifyData,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        until: float | None = None,
+    ) -> Fitted:
+        data = data if self.examples is None else data.few(self.examples, seed)
+        return super().fit(data, budget, seed=seed, folder=folder, until=until)
 
     def head(self, backbone: SequenceModel, outputs: int) -> Tower:
         """The classifier around a backbone: here the mean of the states and a linear map."""
@@ -140,7 +156,7 @@ class ClassifySystem(TrainedSystem):
         return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
-        return replace(self, backbone="encoder-1x32", tokens=16, batch=16, lr=3e-3)
+        return replace(self, backbone="encoder-1x32", tokens=16, batch=16, lr=3e-3, examples=None)
 
 
 def training_store(model: ClassifyModel, data: ClassifyData) -> Any:

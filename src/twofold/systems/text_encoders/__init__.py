@@ -1,0 +1,1 @@
+"""Text encoders: bidirectional trunks that give vectors, labels, spans and answers."""
