@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def study(arguments: Namespace) -> None:
     if arguments.out is not None:
         _write(report, arguments.system, Path(arguments.out))
     if arguments.json:
-        output.as_json(asdict(report))
+        output.as_json(report.as_dict())
     else:
         _print(report)
         if arguments.out is not None:
@@ -134,22 +133,14 @@ def _print(report: Report) -> None:
 
 
 def _write(report: Report, system: str, out: Path) -> None:
-    """`report.html` for a person and `report.json` for a program."""
-    from twofold.measure.reports import html, plots
+    """`report.html` for a person, `report.json` for a program, and the weights that the study made."""
+    from twofold.measure.reports import study as page
 
     out.mkdir(parents=True, exist_ok=True)
-    sections = [html.section("Figures", html.facts({k: f"{v:.4g}" for k, v in report.figures.items()}))]
-    sections += [html.section(t.title, html.table(t.columns, t.rows)) for t in report.tables]
-    for plot in report.plots:
-        lines = [
-            plots.Line(name, [x for x, _ in points], [y for _, y in points])
-            for name, points in plot.lines.items()
-            if points
-        ]
-        sections.append(html.section(plot.title, html.figure(plots.lines(lines, plot.x, plot.y, markers=True), "")))
-    page = html.page(f"Study: {system}", sections, lead=report.text or None, foot="Made by Twofold.")
-    files.write_text(page, out / "report.html")
-    files.write_text(output.json_text(asdict(report)) + "\n", out / "report.json")
+    files.write_text(page.render(report, f"Study: {system}"), out / "report.html")
+    files.write_text(output.json_text(report.as_dict()) + "\n", out / "report.json")
+    for name, own in report.tensors.items():
+        files.write_tensors(own, out / name)
 
 
 def _print_step(report: dict[str, Any]) -> None:

@@ -105,6 +105,14 @@ def write_array(array: Any, out: str) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def write_tensors(named: Mapping[str, Any], path: Path) -> None:
+    """Writes tensors to a safetensors file as a whole."""
+    from twofold.checkpoints import tensors
+
+    with _replacing(path) as temporary:
+        tensors.save(temporary, named)
+
+
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")

@@ -13,11 +13,13 @@ from twofold.decoding.choices import (
     greedy,
     sampling,
 )
+from twofold.decoding.exits import ExitHead, Threshold, first_exit, gap
 from twofold.decoding.generate import Generated, generate
 
 __all__ = [
     "Causal",
     "Choice",
+    "ExitHead",
     "Forbid",
     "Generated",
     "Masked",
@@ -27,9 +29,12 @@ __all__ = [
     "RepetitionPenalty",
     "Sample",
     "Temperature",
+    "Threshold",
     "TopK",
     "TopP",
     "Way",
+    "first_exit",
+    "gap",
     "generate",
     "greedy",
     "sampling",

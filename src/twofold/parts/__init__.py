@@ -37,7 +37,7 @@ from twofold.parts.positions import (
 )
 from twofold.parts.prefixes import halvings, prefix, rising
 from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
-from twofold.parts.projection import Projection
+from twofold.parts.projection import Projection, StandIn
 from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
@@ -51,6 +51,7 @@ from twofold.parts.stack import (
     pattern,
 )
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
+from twofold.parts.trace import Tap, blocks, replaced, trace
 
 __all__ = [
     "ACTIVATIONS",
@@ -116,7 +117,9 @@ __all__ = [
     "SparseEncoder",
     "Stack",
     "StackCache",
+    "StandIn",
     "T5Bias",
+    "Tap",
     "TextClassifier",
     "TextEncoder",
     "TiedHead",
@@ -129,6 +132,7 @@ __all__ = [
     "add_aux",
     "add_guides",
     "bert",
+    "blocks",
     "build",
     "collect_aux",
     "cosine_guide",
@@ -142,8 +146,10 @@ __all__ = [
     "prefix",
     "registered",
     "replace_linears",
+    "replaced",
     "rising",
     "set_guides",
     "spectral",
     "t5_encoder",
+    "trace",
 ]

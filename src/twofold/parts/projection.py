@@ -33,3 +33,17 @@ class Projection(Part):
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch out"]:
         projected: Tensor = self.map(x)
         return projected
+
+
+class StandIn(Part):
+    """A linear map without bias in the place of a mixer, a channel mixer or a norm: mask and cache are not read."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.map = Dense(dim, dim, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: object = None, cache: object = None
+    ) -> Float[Tensor, "batch time dim"]:
+        mapped: Tensor = self.map(x)
+        return mapped

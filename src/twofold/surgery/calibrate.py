@@ -7,7 +7,6 @@ visited is seen by the blocks behind it. Padding is never counted.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from twofold import progress
 from twofold.errors import UserError
 from twofold.parts import Block
-from twofold.surgery.units import blocks
+from twofold.parts.trace import blocks, watch
 
 Batch = tuple[Tensor, Tensor]
 """Ids `[B, T]` and which of them are real, bool `[B, T]`."""
@@ -110,10 +109,6 @@ class Sample:
         return self._rows[: self.count]
 
 
-class _Enough(Exception):
-    """Ends a forward pass once what was wanted has been seen."""
-
-
 @dataclass
 class Layer:
     """One block on a walk."""
@@ -169,22 +164,15 @@ class Walk:
     @torch.no_grad()
     def _start(self) -> None:
         device = next(self._net.parameters()).device
-
-        def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first = self._blocks[0][1]
+        for ids, real in self._batches:
+            with watch({"first": (first, "call")}, stop=True) as seen:
+                self._net(ids.to(device), real.to(device))
+            if not seen:
+                raise UserError(f"{type(self._net).__name__} did not run its first block on the calibration data")
+            args, kwargs = seen["first"]
             self._states.append(args[0])
             self._rest.append((args[1:], kwargs))
-            raise _Enough
-
-        hook = self._blocks[0][1].register_forward_pre_hook(keep, with_kwargs=True)
-        try:
-            for ids, real in self._batches:
-                try:
-                    self._net(ids.to(device), real.to(device))
-                except _Enough:
-                    continue
-                raise UserError(f"{type(self._net).__name__} did not run its first block on the calibration data")
-        finally:
-            hook.remove()
 
     @torch.no_grad()
     def _advance(self, block: Block) -> None:
@@ -195,21 +183,9 @@ class Walk:
     def _observe(self, block: Block, wanted: Mapping[nn.Module, Statistic]) -> None:
         if not wanted:
             return
-        seen: dict[nn.Module, Tensor] = {}
-
-        def look(module: nn.Module, args: tuple[Any, ...]) -> None:
-            seen[module] = args[0]
-            if len(seen) == len(wanted):
-                raise _Enough
-
-        hooks = [module.register_forward_pre_hook(look) for module in wanted]
-        try:
-            for states, (args, kwargs), real in zip(self._states, self._rest, self._real, strict=True):
-                seen.clear()
-                with contextlib.suppress(_Enough):
-                    block(states, *args, **kwargs)
-                for module, statistic in wanted.items():
-                    statistic.add(seen[module][real.to(seen[module].device)])
-        finally:
-            for hook in hooks:
-                hook.remove()
+        places = {module: (module, "in") for module in wanted}
+        for states, (args, kwargs), real in zip(self._states, self._rest, self._real, strict=True):
+            with watch(places, stop=True) as seen:
+                block(states, *args, **kwargs)
+            for module, statistic in wanted.items():
+                statistic.add(seen[module][real.to(seen[module].device)])

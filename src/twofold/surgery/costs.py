@@ -13,9 +13,9 @@ import numpy as np
 from torch import nn
 
 from twofold.errors import UserError
-from twofold.parts import ChannelMixer, Mixer
+from twofold.parts import ChannelMixer, Mixer, blocks
 from twofold.surgery import importance
-from twofold.surgery.units import Units, blocks
+from twofold.surgery.units import Units
 
 
 def block_flops(net: nn.Module, length: int) -> float:

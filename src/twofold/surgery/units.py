@@ -17,24 +17,9 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.parts import FFN, Alibi, Attention, Block, Dense, Part, T5Bias
+from twofold.parts.trace import blocks
 
 P = TypeVar("P", bound=Part)
-
-
-def blocks(net: nn.Module) -> list[tuple[str, Block]]:
-    """Every block of a network with its name, in order.
-
-    Raises:
-        UserError: there is none, or one stands in several places.
-    """
-    found = [(n, part) for n, part in net.named_modules(remove_duplicate=False) if isinstance(part, Block)]
-    if not found:
-        raise UserError(f"{type(net).__name__} has no transformer blocks: there is nothing to cut")
-    first: dict[int, str] = {}
-    for name, block in found:
-        if first.setdefault(id(block), name) != name:
-            raise UserError(f"{first[id(block)]} and {name} are one shared block; it cannot be cut in one place only")
-    return found
 
 
 class Units(ABC):

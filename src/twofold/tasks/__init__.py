@@ -5,6 +5,7 @@ from twofold.tasks.registry import load, task
 from twofold.tasks.system import (
     Analysis,
     Fitted,
+    HeatMap,
     ModelSystem,
     Plot,
     Report,
@@ -20,6 +21,7 @@ __all__ = [
     "Analysis",
     "Evaluation",
     "Fitted",
+    "HeatMap",
     "Model",
     "ModelSystem",
     "Plot",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
+
+from torch import Tensor
 
 from twofold import computing
 from twofold.catalog import Budget, Card, Claim
@@ -182,14 +184,38 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """One figure of a report: a number for each row and column, None where there is none."""
+
+    title: str
+    x: str
+    y: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
 class Report:
-    """What a study found: figures by name, tables, plots, and a few sentences."""
+    """What a study found: figures by name, tables, plots, and a few sentences.
+
+    Args:
+        extra: more for programs, JSON-able.
+        tensors: weights that the study made, by the name of the file that they are written to and their own.
+    """
 
     figures: dict[str, float]
     tables: tuple[Table, ...] = ()
-    plots: tuple[Plot, ...] = ()
+    plots: tuple[Plot | HeatMap, ...] = ()
     text: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the tensors, JSON-able."""
+        return asdict(replace(self, tensors={})) | {
+            "tensors": {name: sorted(own) for name, own in self.tensors.items()}
+        }
 
 
 class Analysis(ABC):

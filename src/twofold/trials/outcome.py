@@ -10,7 +10,7 @@ from typing import Any
 
 from twofold.catalog import Arm, Claim, Steps, configure
 from twofold.checkpoints import KNOWN
-from twofold.data import Rows, read, split
+from twofold.data import NAMES, Rows, read, split
 from twofold.measure import costs
 from twofold.tasks import Model, ModelSystem, StudySystem, System, Task, TransformSystem, load
 from twofold.tasks import task as task_named
@@ -52,7 +52,7 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
     system: System = configure(arm)
     started = time.perf_counter()
     if isinstance(system, StudySystem):
-        report = system.run(load(claim.on) if claim.on else None, None, seed=seed)
+        report = system.run(load(claim.on) if claim.on else None, study_rows(claim), seed=seed)
         return Outcome(report.figures, {"seconds": time.perf_counter() - started})
     assert task is not None
     model, seconds, detail = _model(system, claim, task, seed, steps)
@@ -75,6 +75,11 @@ def _mean(metric: str, runs: Mapping[str, Outcome]) -> Outcome:
     return Outcome({**mean("figures"), **each}, mean("costs"), outcomes[0].detail)
 
 
+def study_rows(claim: Claim) -> Rows | None:
+    """The data of a claim about a study; None where the study makes its own."""
+    return _whole(claim.data) if claim.data in NAMES else None
+
+
 def _model(
     system: System, claim: Claim, task: Task, seed: int, steps: int | None
 ) -> tuple[Model, float, dict[str, Any]]:
@@ -95,14 +100,14 @@ def _model(
     return model, seconds, dict(detail)
 
 
-def data_of(claim: Claim, seeded: bool) -> dict[str, Any]:
+def data_of(claim: Claim, study: bool) -> dict[str, Any]:
     """Name, source and fingerprint of a claim's data.
 
     Args:
         claim: names them; the name of a checkpoint means its weights.
-        seeded: a study makes its data from the repeat's seed.
+        study: a study is given an embedded set that is named; else it makes its data from the repeat's seed.
     """
-    if seeded:
+    if study and claim.data not in NAMES:
         return {"name": claim.data, "source": "made from seeds", "fingerprint": "seeded"}
     if claim.data in KNOWN:
         known = KNOWN[claim.data]
@@ -121,6 +126,11 @@ def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[
     data = _task_data(task, claim)
     models = {arm.label: _model(configure(arm), claim, task, seed, None)[0] for arm in arms}
     return serving({label: task.requests(model, data) for label, model in models.items()})
+
+
+@lru_cache(maxsize=1)
+def _whole(name: str) -> Rows:
+    return split(read(name))
 
 
 @lru_cache(maxsize=2)

@@ -19,7 +19,7 @@ from twofold.measure.reports.numbers import known
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
-__all__ = ["Bar", "Drawing", "Line", "Point", "bars", "lines", "scatter"]
+__all__ = ["Bar", "Drawing", "Line", "Point", "bars", "heat", "lines", "scatter"]
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,46 @@ def bars(given: Sequence[Bar], x: str) -> Drawing | None:
 
     names = "; ".join(f"{bar.name} {bar.value:.3g}" for bar in shown)
     return draw(paint, f"{x}: {names}", 70 + 40 * len(shown), 70 + 46 * len(shown))
+
+
+def heat(
+    values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], x: str, y: str
+) -> Drawing | None:
+    """A field of tinted cells, the strongest for the largest number; each cell is labelled where there is room.
+
+    Args:
+        values: a number for each row (from the top) and column; None or not a number leaves the cell empty.
+        rows, columns: their names.
+        x, y: what columns and rows are.
+    """
+    cells = {(i, j): v for i, row in enumerate(values) for j, v in enumerate(row) if v is not None and known(v)}
+    if not cells:
+        return None
+    low, high = min(cells.values()), max(cells.values())
+    low = min(0.0, low) if low > -1 else 0.0  # far below zero is as empty as zero
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.axes
+        axes.grid(visible=False)
+        labelled = len(columns) <= (8 if sheet.narrow else 14)
+        for (i, j), value in cells.items():
+            share = 1.0 if high <= low else min(1.0, max(0.0, (value - low) / (high - low)))
+            tint = {"facecolor": style.series(0), "alpha": 0.06 + 0.84 * share, "linewidth": 0}
+            axes.fill_between([j - 0.48, j + 0.48], i - 0.46, i + 0.46, **tint)  # type: ignore[arg-type]
+            if labelled:
+                colour = style.PAPER if share > 0.55 else style.INK
+                axes.text(j, i, tick(float(f"{value:.2g}")), ha="center", va="center", color=colour, fontsize=10)
+        axes.set_xlim(-0.6, len(columns) - 0.4)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        step = -(-len(columns) // (8 if sheet.narrow else 16))
+        axes.set_xticks(range(0, len(columns), step), list(columns)[::step])
+        axes.set_yticks(range(0, len(rows), step), list(rows)[::step])
+        axes.set_xlabel(x, color=style.SOFT, labelpad=6)
+        sheet.write(4, sheet.size[1] - 12, y, color=style.SOFT)
+        sheet.settle(top=30)
+
+    height = 110 + max(14, min(34, 560 // len(rows))) * len(rows)
+    return draw(paint, f"{y} against {x}, from {low:.3g} to {high:.3g}", height, height)
 
 
 def _at(point: Point) -> tuple[float, float]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twofold.measure.reports import html, numbers
+
+if TYPE_CHECKING:
+    from twofold.measure.reports.canvas import Drawing
 
 
 class Table(Protocol):
@@ -32,6 +35,23 @@ class Plot(Protocol):
     def lines(self) -> Mapping[str, Sequence[tuple[float, float]]]: ...
 
 
+class HeatMap(Protocol):
+    """A heat map of a study: a number for each row and column, None where there is none."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def x(self) -> str: ...
+    @property
+    def y(self) -> str: ...
+    @property
+    def columns(self) -> Sequence[str]: ...
+    @property
+    def rows(self) -> Sequence[str]: ...
+    @property
+    def values(self) -> Sequence[Sequence[float | None]]: ...
+
+
 class Report(Protocol):
     """What a study found."""
 
@@ -40,7 +60,7 @@ class Report(Protocol):
     @property
     def tables(self) -> Sequence[Table]: ...
     @property
-    def plots(self) -> Sequence[Plot]: ...
+    def plots(self) -> Sequence[Plot | HeatMap]: ...
     @property
     def text(self) -> str: ...
 
@@ -63,15 +83,7 @@ def terminal(report: Report, width: int | None = None, color: bool | None = None
 
 def render(report: Report, title: str, under: str | None = None) -> str:
     """The whole report as a page."""
-    from twofold.measure.reports import plots
-
-    drawn = []
-    for plot in report.plots:
-        given = [
-            plots.Line(name, [x for x, _ in points], [y for _, y in points]) for name, points in plot.lines.items()
-        ]
-        few = max((len(line.x) for line in given), default=0) <= 40
-        drawn.append(html.figure(plots.lines(given, plot.x, plot.y, markers=few), plot.title))
+    drawn = [html.figure(_drawn(plot), plot.title) for plot in report.plots]
     tables = []
     for table in report.tables:
         rows = [[numbers.significant(c) if isinstance(c, float) else c for c in row] for row in table.rows]
@@ -89,3 +101,17 @@ def render(report: Report, title: str, under: str | None = None) -> str:
         under=under,
         foot="Made by Twofold.",
     )
+
+
+def _drawn(plot: Plot | HeatMap) -> Drawing | None:
+    from twofold.measure.reports import plots
+
+    values = getattr(plot, "values", None)
+    if values is not None:
+        return plots.heat(values, plot.rows, plot.columns, plot.x, plot.y)  # type: ignore[union-attr]
+    given = [
+        plots.Line(name, [x for x, _ in points], [y for _, y in points])
+        for name, points in plot.lines.items()  # type: ignore[union-attr]
+    ]
+    few = max((len(line.x) for line in given), default=0) <= 40
+    return plots.lines(given, plot.x, plot.y, markers=few)
