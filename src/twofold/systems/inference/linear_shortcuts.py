@@ -21,7 +21,7 @@ from twofold.surgery.least_squares import named
 from twofold.systems.inference.linear_submodules import submodules
 from twofold.tasks import HeatMap, Report
 from twofold.tasks.passages import Recorded, Subject
-from twofold.tasks.readouts import ReadOutStudy, read_report
+from twofold.tasks.readouts import Maps, ReadOutStudy, read_report
 
 FILE = "shortcuts.safetensors"
 
@@ -77,7 +77,7 @@ class LinearShortcuts(ReadOutStudy):
     def report(self, who: Subject, pool: Recorded, fit: Recording, test: Recording) -> Report:
         layers, last = pool.layers, pool.layers[-1]
         maps = shortcuts(fit, layers, self.ridge)
-        readers = {
+        readers: dict[str, Maps] = {
             "linear map": {layer: maps[layer, last] for layer in layers[:-1]},
             "logit lens": dict.fromkeys(layers[:-1]),
         }
