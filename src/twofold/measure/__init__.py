@@ -4,6 +4,7 @@
     language     bits per byte, perplexity
     costs        parameters, bytes, operations, latency, peak memory, the machine
     scaling      power laws of loss over cost; networks of equal cost
+    counting     operations, bytes and calls of each part, and the machine's roofline
     statistics   bootstrap and Student intervals, paired
     verdicts     a claim's verdict from its repeats: the one place where it is computed
     pareto       which arms no other arm beats at everything
