@@ -44,3 +44,4 @@ def test_the_first_sure_layer_is_taken() -> None:
     assert at(0.0) == [0, 0, 0]
     assert at(1.01) == [3, 3, 3]
     assert first_exit(sure, torch.tensor([0.5, 0.2, 0.1])).tolist() == [1, 1, 3]
+    assert first_exit(sure[:, :0], torch.zeros(3)).tolist() == [0, 0, 0]  # no layer to leave at

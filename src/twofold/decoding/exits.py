@@ -75,5 +75,5 @@ def first_exit(confidence: Tensor, threshold: Tensor) -> Tensor:
     Returns:
         `[n]` in 0..K.
     """
-    sure = confidence >= threshold.to(confidence.dtype)[:, None]
-    return torch.where(sure.any(1), sure.int().argmax(1), confidence.shape[1])
+    unsure = confidence < threshold.to(confidence.dtype)[:, None]
+    return unsure.int().cumprod(1).sum(1)

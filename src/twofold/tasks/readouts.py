@@ -149,7 +149,8 @@ class ReadOutStudy(StudySystem, ABC):
         """
 
     def small(self) -> Self:
-        return replace(self, fit=min(self.fit, 200), test=min(self.test, 50), positions=min(self.positions, 8))
+        sizes = {"fit": min(self.fit, 200), "test": min(self.test, 50), "positions": min(self.positions, 8)}
+        return replace(self, every=min(self.every, 2), **sizes)
 
     def run(self, model: Model | None, rows: Rows | None, *, seed: int = 0) -> Report:
         """Records, fits and reads.
