@@ -74,7 +74,7 @@ class ClassifyModel(Model):
 
     def asked(self, labels: Sequence[str]) -> Self:
         """The same model, choosing from other labels."""
-        if not self.reader.free_labels:
+        if self._net is None or not self.reader.free_labels:
             raise UserError(f"{self.name} knows the labels {listed(self.labels)} only; leave labels out")
         if len(set(labels)) < max(2, len(labels)):
             raise UserError(f"labels {listed(labels)}: give at least two, all different")
