@@ -150,7 +150,7 @@ def test_a_folder_of_images_ends_in_a_model(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "{model}", "x", "--set", "labels=a,b"], "labels only; leave labels out"),
+        (["predict", "{model}", "x", "--set", "labels=a,b"], "only; leave labels out"),
         (["predict", "{model}", "{table}", "-o", "out.xlsx"], "cannot write out.xlsx"),
         (["search", "{model}", "x"], "cannot search; use it with: twofold predict"),
         (["compare", "classify", "{table}", "--systems", "pixel-boosting"], "reads images, and these are texts"),
