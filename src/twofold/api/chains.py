@@ -14,7 +14,7 @@ from twofold.checkpoints.folder import MANIFEST
 from twofold.checkpoints.packed import PLAIN, SUFFIXES
 from twofold.data.rows import Rows
 from twofold.errors import UserError, did_you_mean
-from twofold.tasks import Model, TransformSystem, task
+from twofold.tasks import Model, task
 from twofold.trials.arms import parse, split_arms
 
 Source = str | Path | Rows
@@ -53,7 +53,7 @@ def apply(
     fresh: bool,
 ) -> Model:
     """Every transform in turn; all are checked before the first begins."""
-    chain: list[TransformSystem] = [configured(arm, own, "transform") for arm, own in steps(systems, options)]
+    chain: list[Any] = [configured(arm, own, "transform") for arm, own in steps(systems, options)]
     if out is not None:
         places.check_free(Path(out), fresh)
     calibration = Rows.of({})

@@ -8,8 +8,9 @@ build(net.spec())      # the same structure, fresh weights
 from twofold.parts.auxiliary import add_aux, collect_aux
 from twofold.parts.building import build
 from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
+from twofold.parts.cascades import Cascade
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
-from twofold.parts.classifiers import TextClassifier
+from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
@@ -19,9 +20,10 @@ from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_lin
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
-from twofold.parts.neighbours import LogitLink, LogLink, Neighbours
+from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part, registered
+from twofold.parts.pixels import PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
@@ -35,9 +37,9 @@ from twofold.parts.positions import (
     Sinusoid,
     T5Bias,
 )
-from twofold.parts.prefixes import halvings, prefix, rising
+from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
-from twofold.parts.projection import Projection, StandIn
+from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
@@ -68,14 +70,17 @@ __all__ = [
     "BlockShuffle",
     "Cache",
     "CandidateAttention",
+    "Cascade",
     "ChannelMixer",
     "Cls",
     "CodeAttention",
     "CrossAttention",
     "Dense",
     "Encoder",
+    "EuclideanNeighbours",
     "FirstM",
     "Head",
+    "Headed",
     "KeyValueCache",
     "LMHead",
     "Last",
@@ -100,10 +105,12 @@ __all__ = [
     "NtkStretch",
     "Parallel",
     "Part",
+    "PixelPerceptron",
     "Pool",
     "Position",
     "PostNorm",
     "PreNorm",
+    "Prefix",
     "PrefixHead",
     "Projection",
     "RMSNorm",
@@ -144,6 +151,7 @@ __all__ = [
     "llama",
     "pattern",
     "prefix",
+    "principal",
     "registered",
     "replace_linears",
     "replaced",

@@ -56,13 +56,32 @@ class Neighbours(Part):
 
     def know(self, vectors: Float[Tensor, "known dim"], values: Float[Tensor, "known outputs"]) -> Neighbours:
         """Takes what is known; vectors are brought to unit length."""
-        self.vectors.copy_(F.normalize(vectors, dim=-1))
+        self.vectors.copy_(self.placed(vectors))
         self.values.copy_(values)
         return self
 
+    def placed(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Vectors as they are compared."""
+        return F.normalize(states.float(), dim=-1)
+
+    def likeness(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch known"]:
+        """How near each known vector is: here the cosine."""
+        return self.placed(states) @ self.vectors.T
+
     def forward(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch outputs"]:
-        cosines = F.normalize(states.float(), dim=-1) @ self.vectors.T
-        best, place = cosines.topk(self.k, dim=-1)
+        best, place = self.likeness(states).topk(self.k, dim=-1)
         weights = (best / self.temperature).softmax(-1)
         mean = torch.einsum("bk,bko->bo", weights, self.values[place])
         return mean if self.link is None else self.link(mean)
+
+
+class EuclideanNeighbours(Neighbours):
+    """As `Neighbours`, by Euclidean distance: the likeness is minus half its square, so that at unit length it is
+    the cosine, less 1."""
+
+    def placed(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return states.float()
+
+    def likeness(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch known"]:
+        """How near each known vector is."""
+        return -torch.cdist(self.placed(states), self.vectors).square() / 2

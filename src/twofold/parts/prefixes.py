@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
+from twofold.parts.part import Part
 
 
 def prefix(vectors: Float[Tensor, "*batch dim"], width: int, *, normalise: bool) -> Float[Tensor, "*batch width"]:
@@ -49,3 +51,15 @@ def rising(widths: Sequence[int], whole: int) -> tuple[int, ...]:
     if given[-1] > whole:
         raise UserError(f"widths={list(given)} reach beyond the vectors' width, {whole}; leave out what is above it")
     return given
+
+
+class Prefix(Part):
+    """The first `width` coordinates, brought to unit length where asked (see `prefix`)."""
+
+    def __init__(self, width: int, normalise: bool = False) -> None:
+        super().__init__()
+        at_least_one("Prefix", width=width)
+        self.width, self.normalise = width, normalise
+
+    def forward(self, vectors: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch width"]:
+        return prefix(vectors, self.width, normalise=self.normalise)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.linear import Dense
 from twofold.parts.linear import linear as make_linear
@@ -47,3 +49,23 @@ class StandIn(Part):
     ) -> Float[Tensor, "batch time dim"]:
         mapped: Tensor = self.map(x)
         return mapped
+
+
+def principal(vectors: Float[Tensor, "n dim"], width: int) -> Dense:
+    """The map onto the `width` directions in which the vectors vary most, around their mean (PCA).
+
+    Pearson 1901, https://doi.org/10.1080/14786440109462720. Vectors that were not among those given are mapped alike.
+
+    Raises:
+        UserError: `width` is above the vectors' own, or above their number.
+    """
+    at_least_one("principal", width=width)
+    if width > min(vectors.shape):
+        raise UserError(f"{width} principal components need as many vectors and coordinates; there are {vectors.shape}")
+    mean = vectors.double().mean(0)
+    directions = torch.linalg.svd(vectors.double() - mean, full_matrices=False).Vh[:width]
+    made = Dense(vectors.shape[1], width)
+    with torch.no_grad():
+        made.weight.copy_(directions)
+        made.bias.copy_(-directions @ mean)
+    return made

@@ -4,6 +4,7 @@ from twofold.tasks.model import Model
 from twofold.tasks.registry import load, task
 from twofold.tasks.system import (
     Analysis,
+    Change,
     Fitted,
     HeatMap,
     ModelSystem,
@@ -19,6 +20,7 @@ from twofold.tasks.task import Evaluation, Task
 
 __all__ = [
     "Analysis",
+    "Change",
     "Evaluation",
     "Fitted",
     "HeatMap",

@@ -14,7 +14,7 @@ from torch import Tensor
 from twofold import computing, progress
 from twofold.data import batches
 from twofold.errors import UserError
-from twofold.parts import SequenceModel, Tower
+from twofold.parts import Part, SequenceModel, Tower
 
 
 class Inputs(Protocol):
@@ -73,6 +73,28 @@ class StateInputs:
 
     def embed(self, net: Tower) -> Float[Tensor, "batch *few dim"]:
         return net.upper(self.states, self.real, self.layers)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Texts that have their vectors already: a loss is given them in place of what the network would make."""
+
+    vectors: Float[Tensor, "batch *few dim"]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.vectors)
+
+    def rows(self, index: Tensor) -> Embedded:
+        """Those texts alone."""
+        return Embedded(self.vectors[index])
+
+    def to(self, device: torch.device) -> Embedded:
+        """The same on another device."""
+        return Embedded(self.vectors.to(device))
+
+    def embed(self, net: Part) -> Float[Tensor, "batch *few dim"]:
+        return self.vectors
 
 
 class TokenStore:

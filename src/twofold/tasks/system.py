@@ -111,6 +111,10 @@ class TrainedSystem(ModelSystem):
         """How it is optimised."""
         return Recipe()
 
+    def recipe_for(self, data: Any) -> Recipe:
+        """How it is optimised on this data, where that depends on it."""
+        return self.recipe()
+
     def finish(self, model: Model) -> None:
         """Called when training is over, or has stopped at `until`: takes away, in place, what only training needs."""
 
@@ -129,7 +133,7 @@ class TrainedSystem(ModelSystem):
             self.loss,  # type: ignore[arg-type]  # the network is the one that start() made, a Part
             self.batches(model, data, seed),
             budget,
-            self.recipe(),
+            self.recipe_for(data),
             seed=seed,
             folder=folder,
             until=until,
@@ -140,13 +144,12 @@ class TrainedSystem(ModelSystem):
         return Fitted(model, history)
 
 
-class TransformSystem(System, ABC):
-    """A system that takes a trained model and gives back another.
+class Change(ABC):
+    """What takes a trained model and gives back another. A model's system that inherits from it too can be applied.
 
     `calibrates` says whether it reads data; rows that are given to one that does not may be empty.
     """
 
-    kind = "transform"
     calibrates: ClassVar[bool] = True
 
     @abstractmethod
@@ -158,6 +161,12 @@ class TransformSystem(System, ABC):
             rows: data to calibrate on.
             seed: of the sample that is taken from `rows`.
         """
+
+
+class TransformSystem(System, Change):
+    """A system that changes trained models, and nothing else."""
+
+    kind = "transform"
 
     def traced(self, model: Model) -> list[float]:
         """What the behaviour trace should hold of the model that `apply` gave, beside its outputs."""

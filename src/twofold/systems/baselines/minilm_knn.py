@@ -8,15 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import Field
 
 from twofold.catalog import Budget, baseline
 from twofold.errors import UserError
-from twofold.parts import LogitLink, LogLink, Mean, Neighbours, TextClassifier
+from twofold.parts import Mean, Neighbours, TextClassifier
 from twofold.tasks import Fitted, ModelSystem, load
-from twofold.tasks.classify import ClassifyData, ClassifyModel, ManyLabels, Number, OneLabel, TextReader, settings
+from twofold.tasks.classify import ClassifyData, ClassifyModel, TextReader, settings
+from twofold.tasks.classify.knowing import neighbours
 from twofold.tasks.search import EncoderModel
 
 _COUNTS = (1, 5, 15, 50)
@@ -54,7 +53,7 @@ class MiniLmKnn(ModelSystem):
         asked: Any = encoder.encode(list(judged)).values
         best: tuple[float, Neighbours] | None = None
         for k in _COUNTS:
-            head = known(vectors, values, data.target, k)
+            head = neighbours(vectors, values, data.target, k)
             decoded = data.target.decode(head(asked).numpy())
             figure = data.target.judge(decoded, truth).figures[data.target.metric]
             if best is None or figure > best[0]:
@@ -64,16 +63,3 @@ class MiniLmKnn(ModelSystem):
         model = ClassifyModel(net.eval(), encoder.tokenizer, settings(data.target, TextReader(self.tokens)))
         model.notes = dict(encoder.notes)
         return Fitted(model.remember(self.id, self.options(), {"neighbours": best[1].k}))
-
-
-def known(vectors: torch.Tensor, values: np.ndarray, target: Any, k: int) -> Neighbours:
-    """A head that knows those vectors `[n, d]` and what is true of them."""
-    link = LogLink() if isinstance(target, OneLabel) else LogitLink() if isinstance(target, ManyLabels) else None
-    head = Neighbours(len(vectors), vectors.shape[1], target.outputs, k, link=link)
-    if isinstance(target, OneLabel):
-        told = torch.nn.functional.one_hot(torch.from_numpy(values), target.outputs).float()
-    elif isinstance(target, Number):
-        told = torch.from_numpy((values - target.center) / target.spread)[:, None].float()
-    else:
-        told = torch.from_numpy(values).float()
-    return head.know(vectors.float(), told)

@@ -41,7 +41,18 @@ class ClassifyModel(Model):
 
     def logits(self, inputs: Inputs) -> np.ndarray:
         """Outputs before they become probabilities, float32 `[n, outputs]`."""
-        return self.reader.logits(self, inputs)
+        return self.reader.outputs(self, self.net, inputs)
+
+    def embed(self, inputs: Inputs) -> np.ndarray:
+        """The vectors that its head reads, float32 `[n, d]`.
+
+        Raises:
+            UserError: the network has no encoder of its own below a head.
+        """
+        encoder = getattr(self.net, "encoder", None)
+        if encoder is None:
+            raise UserError(f"{self.name} makes no vectors of its inputs; it has no encoder below a head")
+        return self.reader.outputs(self, encoder, inputs)
 
     def probabilities(self, inputs: Inputs) -> np.ndarray:
         """The probability of every label, `[n, labels]`; for numbers the numbers themselves, `[n]`.

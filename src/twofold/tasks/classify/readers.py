@@ -14,6 +14,7 @@ from twofold.data import batches
 from twofold.data.images import pixels
 from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
+from twofold.parts import Part
 from twofold.tasks.classify.data import Inputs
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Reader(ABC):
         """What it takes to make it again, JSON-able, with `kind`."""
 
     @abstractmethod
-    def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
-        """The network's outputs for each input, float32 `[n, outputs]`, in the order given."""
+    def outputs(self, model: ClassifyModel, net: Part, inputs: Inputs) -> np.ndarray:
+        """What `net`, the model's network or its encoder, gives for each input, float32 `[n, width]`, in order."""
 
 
 class TextReader(Reader):
@@ -80,16 +81,19 @@ class TextReader(Reader):
             if not text.strip():
                 raise UserError(f"text {number + 1} is empty; leave it out")
 
-    def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
+    def outputs(self, model: ClassifyModel, net: Part, inputs: Inputs) -> np.ndarray:
         assert model.tokenizer is not None
         sequences = self.encode(model.tokenizer, list(inputs))
-        found = np.zeros((len(sequences), model.target.outputs), np.float32)
-        net = model.net.eval()
+        found = np.zeros((len(sequences), 0), np.float32)
+        net = net.eval()
         with progress.stage(f"classify {len(sequences):,} texts", total=len(sequences)) as stage:
             for group in batches.buckets([len(s) for s in sequences]):
                 ids, real = batches.pad([sequences[i] for i in group], model.tokenizer.pad)
                 with computing.inference():
-                    found[group] = net(ids.to(model.device), real.to(model.device)).float().cpu().numpy()
+                    given = net(ids.to(model.device), real.to(model.device)).float().cpu().numpy()
+                if not found.size:
+                    found = np.zeros((len(sequences), given.shape[1]), np.float32)
+                found[group] = given
                 stage.advance(len(group))
         return found
 
@@ -111,12 +115,12 @@ class ImageReader(Reader):
         array = images if ready else pixels(list(images), self.shape)
         return torch.from_numpy(np.asarray(array, np.float32) / 255)
 
-    def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
-        net, found = model.net.eval(), []
+    def outputs(self, model: ClassifyModel, net: Part, inputs: Inputs) -> np.ndarray:
+        net, found = net.eval(), []
         with progress.stage(f"classify {len(inputs):,} images", total=len(inputs)) as stage:
             for begin in range(0, len(inputs), _IMAGES):
                 some = self.tensor(inputs[begin : begin + _IMAGES])
                 with computing.inference():
                     found.append(net(some.to(model.device)).float().cpu().numpy())
                 stage.advance(len(some))
-        return np.concatenate(found) if found else np.zeros((0, model.target.outputs), np.float32)
+        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)

@@ -17,7 +17,7 @@ from twofold.catalog import Budget
 from twofold.data.batches import Order
 from twofold.errors import UserError
 from twofold.objectives import Loss
-from twofold.parts import Mean, Part, SequenceHead, SequenceModel, TextClassifier, Tower
+from twofold.parts import Mean, Part, PixelPerceptron, SequenceHead, SequenceModel, TextClassifier, Tower
 from twofold.tasks import backbones
 from twofold.tasks.classify.data import ClassifyData
 from twofold.tasks.classify.model import ClassifyModel, settings
@@ -157,6 +157,13 @@ class ClassifySystem(TrainedSystem):
 
     def small(self) -> Self:
         return replace(self, backbone="encoder-1x32", tokens=16, batch=16, lr=3e-3, examples=None)
+
+
+def perceptron(data: ClassifyData, hidden: int, dim: int, seed: int) -> tuple[ImageReader, PixelPerceptron]:
+    """A reader of the data's images, and a network of one hidden layer from their pixels to `dim` numbers."""
+    reader = ImageReader(np.shape(data.inputs)[1:])
+    torch.manual_seed(seed)
+    return reader, PixelPerceptron(int(np.prod(reader.shape)), hidden, dim)
 
 
 def training_store(model: ClassifyModel, data: ClassifyData) -> Any:

@@ -217,6 +217,13 @@ class EncoderModel(SearchModel):
         scores: torch.Tensor = queries.score(documents, *(() if self.net.sparse else (self.net.score,)))
         return scores
 
+    @property
+    def dim(self) -> int:
+        """Width of its whole vectors."""
+        with computing.inference():
+            one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+            return int(self.net.eval().tower("document")(one).shape[-1])
+
     def cut(self, width: int | None, stages: Plan | None = None) -> Self:
         """A copy, without index, whose vectors are cut to their first `width` coordinates (None: whole again).
 
@@ -230,7 +237,7 @@ class EncoderModel(SearchModel):
             raise UserError(f"{self.name} compares vectors by more than a dot product; they cannot be cut")
         other = self.copy()
         other.spec |= {"width": width, "stages": None if stages is None else [list(stage) for stage in stages]}
-        other.build_index(["any text"])
+        other.encode(["any text"])
         return other
 
     _known: tuple[dict[str, int], Any] | None = None
