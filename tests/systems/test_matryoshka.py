@@ -224,7 +224,7 @@ def test_texts_are_classified_by_the_last_layers(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 3, "widths": (4, 16)}, "width=3 is not among the trained ones"),
+        ({"width": 3, "widths": (4, 16)}, "no head reads width=3; use 4 to 16"),
         ({"widths": (4, 32)}, "beyond the vectors' width, 16"),
     ],
 )

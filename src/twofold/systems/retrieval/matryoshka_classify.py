@@ -51,10 +51,9 @@ def start(given: Matryoshka, data: ClassifyData, seed: int) -> ClassifyModel:
 def _heads(given: Matryoshka, whole: int, outputs: int) -> tuple[Part, tuple[int, ...]]:
     """What reads every width, and the widths."""
     trained = rising(given.widths or halvings(whole), whole)
-    if given.width is not None and not trained[0] <= given.width <= trained[-1]:
-        raise UserError(
-            f"matryoshka: width={given.width} is not among the trained ones; use {trained[0]} to {trained[-1]}"
-        )
+    least, most = (1, whole) if given.answer == "neighbours" else (trained[0], trained[-1])
+    if given.width is not None and not least <= given.width <= most:
+        raise UserError(f"matryoshka: no head reads width={given.width}; use {least} to {most}")
     return PrefixHead(trained[-1], outputs) if given.shared_head else NestedHeads(trained, outputs), trained
 
 
