@@ -89,7 +89,7 @@ class PixelMlp(TrainedSystem):
         return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
-        return replace(self, hidden=16, batch=16)
+        return replace(self, hidden=16, batch=16)  # type: ignore[type-var]
 
 
 def cut_by_components(vectors: torch.Tensor, values: Any, data: ClassifyData, given: PixelMlp) -> Part:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
@@ -118,8 +118,8 @@ class Matryoshka(SearchSystem, Change):
         model.spec |= {"width": self.width, "widths": list(trained), "stages": [list(stage) for stage in plan]}
 
     def small(self) -> Self:
-        small = super().small()
-        return replace(small, widths=None, weights=None, width=None, narrow=None, steps=min(self.steps, 3))
+        small: Any = super().small()
+        return cast(Self, replace(small, widths=None, weights=None, width=None, narrow=None, steps=min(self.steps, 3)))
 
     def batches(self, model: Model, data: SearchData | ClassifyData, seed: int) -> Callable[[int, float], Any]:
         if isinstance(data, ClassifyData):

@@ -27,7 +27,11 @@ RATES: Mapping[str, float] = {"text": 5e-4, "image": 5e-3}
 def trainer(given: Matryoshka) -> ClassifySystem:
     """A plain classifier of texts with the same options: what it starts from, and its batches."""
     return ClassifySystem(
-        backbone=given.backbone, tune_layers=given.tune_layers, tokens=given.document_tokens, batch=given.batch
+        lr=given.lr or RATES["text"],
+        backbone=given.backbone,
+        tune_layers=given.tune_layers,
+        tokens=given.document_tokens,
+        batch=given.batch,
     )
 
 
