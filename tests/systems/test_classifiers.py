@@ -16,11 +16,11 @@ from twofold.cli import main
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import LogLink, Neighbours
-from twofold.systems.baselines.minilm_knn import known
 from twofold.systems.baselines.pixel_boosting import as_part
 from twofold.systems.baselines.tfidf_logistic import vectorizer
 from twofold.tasks import load
 from twofold.tasks.classify import ManyLabels, Number, OneLabel, from_rows
+from twofold.tasks.classify.knowing import neighbours
 from twofold.tasks.examples import small_images, small_rows
 
 
@@ -78,7 +78,7 @@ def test_neighbours_by_hand() -> None:
 )
 def test_one_neighbour_says_what_it_is(target, values) -> None:
     vectors = torch.eye(3)
-    decoded = target.decode(known(vectors, values, target, 1)(vectors).numpy())
+    decoded = target.decode(neighbours(vectors, values, target, 1)(vectors).numpy())
     assert target.judge(decoded, values).items.mean() == pytest.approx(1, abs=1e-3)
 
 

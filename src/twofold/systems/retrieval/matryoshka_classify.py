@@ -28,6 +28,7 @@ def trainer(given: Matryoshka) -> ClassifySystem:
     """A plain classifier of texts with the same options: what it starts from, and its batches."""
     return ClassifySystem(
         lr=given.lr or RATES["text"],
+        examples=None,
         backbone=given.backbone,
         tune_layers=given.tune_layers,
         tokens=given.document_tokens,

@@ -41,7 +41,7 @@ class ClassifyModel(Model):
 
     def logits(self, inputs: Inputs) -> np.ndarray:
         """Outputs before they become probabilities, float32 `[n, outputs]`."""
-        return self.reader.outputs(self, self.net, inputs)
+        return self.reader.logits(self, inputs)
 
     def embed(self, inputs: Inputs) -> np.ndarray:
         """The vectors that its head reads, float32 `[n, d]`.

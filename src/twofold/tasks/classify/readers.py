@@ -47,9 +47,17 @@ class Reader(ABC):
     def spec(self) -> dict[str, Any]:
         """What it takes to make it again, JSON-able, with `kind`."""
 
-    @abstractmethod
+    def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
+        """The network's outputs for each input, float32 `[n, outputs]`, in the order given."""
+        return self.outputs(model, model.net, inputs)
+
     def outputs(self, model: ClassifyModel, net: Part, inputs: Inputs) -> np.ndarray:
-        """What `net`, the model's network or its encoder, gives for each input, float32 `[n, width]`, in order."""
+        """What `net`, the model's network or its encoder, gives for each input, float32 `[n, width]`, in order.
+
+        Raises:
+            UserError: inputs of this kind cannot be read without the whole model.
+        """
+        raise UserError(f"{model.name} makes no vectors of its inputs; it answers with the whole network")
 
 
 class TextReader(Reader):
