@@ -102,6 +102,7 @@ class TokenStore:
 
     def __init__(self, sequences: Sequence[Sequence[int]], pad: int) -> None:
         self.sequences, self.pad = [list(s) for s in sequences], pad
+        self.lengths = np.array([len(s) for s in sequences])
 
     def take(self, indices: Sequence[int] | np.ndarray) -> TokenInputs:
         """The inputs of those texts, in that order."""

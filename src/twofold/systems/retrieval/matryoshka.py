@@ -123,7 +123,7 @@ class Matryoshka(SearchSystem, Change):
 
     def batches(self, model: Model, data: SearchData | ClassifyData, seed: int) -> Callable[[int, float], Any]:
         if isinstance(data, ClassifyData):
-            return classify.trainer(self).batches(model, data, seed)
+            return classify.batches(self, model, data, seed)
         return self.base().batches(model, data, seed)
 
     def loss(self, net: Part, batch: PairBatch | LabelledBatch) -> Loss:

@@ -13,7 +13,7 @@ from twofold.objectives import Loss, nested
 from twofold.parts import Cascade, Headed, NestedHeads, Part, Prefix, PrefixHead, halvings, rising
 from twofold.tasks.classify import ClassifyData, ClassifyModel, ClassifySystem, OneLabel, settings
 from twofold.tasks.classify.knowing import neighbours
-from twofold.tasks.classify.system import LabelledBatch, perceptron
+from twofold.tasks.classify.system import LabelledBatch, LabelledBatches, perceptron, training_store
 
 if TYPE_CHECKING:
     from twofold.systems.retrieval.matryoshka import Matryoshka
@@ -60,6 +60,11 @@ def _heads(given: Matryoshka, whole: int, outputs: int) -> tuple[Part, tuple[int
     if given.width is not None and not least <= given.width <= most:
         raise UserError(f"matryoshka: no head reads width={given.width}; use {least} to {most}")
     return PrefixHead(trained[-1], outputs) if given.shared_head else NestedHeads(trained, outputs), trained
+
+
+def batches(given: Matryoshka, model: Any, data: ClassifyData, seed: int) -> LabelledBatches:
+    """Batches of the training part; texts of like lengths go together."""
+    return LabelledBatches(training_store(model, data), data, given.batch, seed, like=data.modality == "text")
 
 
 def loss(given: Matryoshka, net: Any, batch: LabelledBatch) -> Loss:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twofold import computing
 from twofold.catalog import Budget
-from twofold.data.batches import Order
+from twofold.data.batches import Order, TokenOrder
 from twofold.errors import UserError
 from twofold.objectives import Loss
 from twofold.parts import Mean, Part, PixelPerceptron, SequenceHead, SequenceModel, TextClassifier, Tower
@@ -92,13 +92,16 @@ class LabelledBatches:
     Args:
         inputs: a store of the training inputs, in the order of the part (`take(indices)`).
         size: items in a batch.
+        like: put inputs of like lengths together, which saves padding; the store tells their lengths.
     """
 
-    def __init__(self, inputs: Any, data: ClassifyData, size: int, seed: int) -> None:
+    def __init__(self, inputs: Any, data: ClassifyData, size: int, seed: int, like: bool = False) -> None:
         values = data.values[data.indices("train")]
         self.inputs, self.target = inputs, data.target
         self.values = torch.from_numpy(values)
-        self.order = Order(len(values), min(size, len(values)), seed)
+        self.order: Order | TokenOrder = Order(len(values), min(size, len(values)), seed)
+        if like:
+            self.order = TokenOrder(inputs.lengths, size * int(max(inputs.lengths)) + size * 8, seed, most=size)
 
     def __call__(self, step: int, progress: float) -> LabelledBatch:
         chosen = self.order(step)
