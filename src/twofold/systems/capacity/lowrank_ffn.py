@@ -50,6 +50,7 @@ class GuidedBatch(TokenBatch):
     ),
     simplified=(
         "about 0.4 million weights on documentation in place of 110 million to 1.3 billion on RefinedWeb",
+        "the claim trains on about 2 tokens a weight, the paper on 20",
         "weight decay acts on the factors, as in the paper; decay of their product is not offered",
     ),
 )
