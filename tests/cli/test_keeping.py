@@ -73,7 +73,7 @@ def test_export(run, encoder, here, monkeypatch) -> None:
     monkeypatch.setattr(checkpoints, "export_hf", export)
     assert run("export", encoder, "--json").json == {"out": "encoder-hf"}
     assert given.pop("tokenizer") is not None
-    assert given == {"max_len": 64, "fill": False, "fresh": False}
+    assert given == {"max_len": 64, "fill": False, "dense": False, "fresh": False}
     assert run("export", encoder, "--fill", "--fresh", "-o", "there").out.startswith("there: ")
     assert given["fill"]
     assert given["fresh"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from twofold.errors import UserError
-from twofold.parts import FFN, Block, Mean, Part, Stack, build
+from twofold.parts import FFN, Block, Mean, Packed, PackedLinear, Stack, build
 from twofold.surgery.units import Heads, Neurons, blocks, compact, find
 
 from .networks import batches, made
@@ -130,14 +130,9 @@ def test_refusals_name_the_part():
 
 
 def test_packed_layers_are_refused():
-    class Packed(Part):
-        def __init__(self, inputs: int) -> None:
-            super().__init__()
-            self.codes = nn.Parameter(torch.zeros(2, inputs, dtype=torch.uint8), requires_grad=False)
-
     net = made("bert")
-    net.model.stack.layers[1].channel.down = Packed(48)
-    with pytest.raises(UserError, match=r"layers\.1\.channel\.down is no plain matrix but Packed"):
+    net.model.stack.layers[1].channel.down = PackedLinear(Packed(32, 48, 4))
+    with pytest.raises(UserError, match=r"layers\.1\.channel\.down is no plain matrix but PackedLinear"):
         find(net)
     net = made("bert")
     net.model.stack.layers[1].channel.up.weight = nn.Parameter(

@@ -13,6 +13,7 @@ from twofold.errors import UserError
 from twofold.parts import Mean, TextEncoder, encoder
 from twofold.surgery import block_flops, find, unit_flops
 from twofold.systems.compression.kcm import gaussian, objective, representative, update
+from twofold.tasks.calibration import calibrate
 from twofold.tasks.examples import small_model, small_rows
 from twofold.tasks.search.model import EncoderModel
 
@@ -161,7 +162,7 @@ def test_shift_keeps_the_mean_output(rows):
         outputs = []
         part = find(cut.net, heads=False)[0].part
         hook = part.register_forward_hook(lambda _, __, out, kept=outputs: kept.append(out))
-        for ids, real in configure("kcm").small().calibration(model, rows, 0).batches:
+        for ids, real in calibrate(model, rows, 64, 32, 0).batches:
             with torch.no_grad():
                 cut.net(ids, real)
             outputs[-1] = outputs[-1][real]

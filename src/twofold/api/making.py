@@ -195,7 +195,13 @@ def pull(name: str, source: str | Path | None = None) -> Path:
 
 
 def export(
-    model: Model | str | Path, out: str | Path, to: str = "hf", *, fill: bool = False, fresh: bool = False
+    model: Model | str | Path,
+    out: str | Path,
+    to: str = "hf",
+    *,
+    fill: bool = False,
+    dense: bool = False,
+    fresh: bool = False,
 ) -> Path:
     """Writes a model in the format of another program.
 
@@ -204,6 +210,7 @@ def export(
         out: the folder to write.
         to: `hf`, a folder that Hugging Face `transformers` opens with the same outputs.
         fill: write zeros where layers were cut differently, for formats that know one width only.
+        dense: write plain weights where layers are packed, for formats that know no others.
         fresh: replace what is in `out`.
 
     Raises:
@@ -218,7 +225,15 @@ def export(
     longest = chosen.spec.get("document_tokens")
     hints = chosen.notes.get("config")
     return checkpoints.export_hf(
-        chosen.net, chosen.tokenizer, out, hints, fill=fill, max_len=longest, card=chosen.card, fresh=fresh
+        chosen.net,
+        chosen.tokenizer,
+        out,
+        hints,
+        fill=fill,
+        dense=dense,
+        max_len=longest,
+        card=chosen.card,
+        fresh=fresh,
     )
 
 

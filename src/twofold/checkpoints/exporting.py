@@ -17,7 +17,7 @@ from twofold.checkpoints.replace import replacing
 from twofold.checkpoints.sentence import write_pooling
 from twofold.data.tokenizers import ByteTokenizer, SubwordTokenizer, Tokenizer
 from twofold.errors import UserError
-from twofold.parts import Part, SequenceModel, TextEncoder
+from twofold.parts import Part, SequenceModel, TextEncoder, packed_layers, unpacked
 
 _HINTS = (
     "max_position_embeddings",
@@ -36,6 +36,7 @@ def export_hf(
     hints: Mapping[str, Any] | None = None,
     *,
     fill: bool = False,
+    dense: bool = False,
     max_len: int | None = None,
     card: str = "",
     fresh: bool = False,
@@ -51,6 +52,7 @@ def export_hf(
         hints: what the network does not say, such as the configuration it was imported with: context length
             (`max_position_embeddings`, default 2,048 where positions have no limit), dropout, `chat_template`.
         fill: write zeros where layers were cut differently, so that one width holds all; same outputs.
+        dense: write plain weights where layers are packed; same outputs.
         max_len: where the tokenizer of a `TextEncoder` cuts texts, in tokens.
         card: the text of `README.md`.
         fresh: replace the checkpoint that is in `folder`.
@@ -60,6 +62,13 @@ def export_hf(
             folder is taken or cannot be written.
     """
     target, hints = Path(folder), dict(hints or {})
+    packed = next((name for name, _ in packed_layers(net)), None)
+    if packed is not None and not dense:
+        raise UserError(
+            f"{packed} is packed, and transformers reads plain weights only: write those with dense=True (--dense), "
+            "or keep the model in Twofold's own folder"
+        )
+    net = net if packed is None else unpacked(net)
     model = net.model if isinstance(net, TextEncoder) else net
     if not isinstance(model, SequenceModel):
         raise UserError(f"{type(net).__name__} is no sequence model; only those can be exported")

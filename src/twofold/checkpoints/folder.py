@@ -217,6 +217,9 @@ def furnish(net: Part, tensors: Mapping[str, Tensor], what: str) -> Part:
     given = {name: tensor for name, tensor in tensors.items() if name in own or name not in state}
     try:
         net.assign(given)
+        for part in net.modules():
+            if isinstance(part, Part):
+                part.check_tensors()
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
     _fill_buffers(net)

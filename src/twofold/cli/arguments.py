@@ -152,6 +152,7 @@ def export(p: Parser) -> None:
     p.option("--to", default="hf", help="hf: a folder that transformers opens")
     p.option("-o", "--out", help="folder; by default the model's name with -hf")
     p.flag("--fill", help="write zeros where layers were cut differently, so that formats of one width hold them")
+    p.flag("--dense", help="write plain weights where layers are packed (otherwise refused)")
     p.flag("--fresh", help="replace what the folder holds")
 
 

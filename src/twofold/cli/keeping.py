@@ -29,7 +29,8 @@ def export(arguments: Namespace) -> None:
     """Writes the model for other programs."""
     name = Path(arguments.model.removeprefix("hf:")).name or "model"
     out = arguments.out or f"{name}-{arguments.to}"
-    place = api.export(arguments.model, out, to=arguments.to, fill=arguments.fill, fresh=arguments.fresh)
+    ways = {name: getattr(arguments, name) for name in ("to", "fill", "dense", "fresh")}
+    place = api.export(arguments.model, out, **ways)
     if arguments.json:
         return output.as_json({"out": str(place)})
     print(f"{place}: opens in transformers")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.measure.memory import Peak, peak_memory
-from twofold.parts import Head, SequenceModel
+from twofold.parts import Block, Head, SequenceModel, count_weights
 from twofold.surgery import block_flops
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Latency",
     "Peak",
     "active_parameters",
+    "block_bytes",
     "cost",
     "environment",
     "flops",
@@ -48,8 +49,8 @@ __all__ = [
 
 
 def parameters(net: nn.Module) -> int:
-    """Numbers in the network's parameters; shared ones count once."""
-    return sum(p.numel() for p in net.parameters())
+    """Numbers in the network's parameters; shared ones count once, packed ones as the plain ones they stand for."""
+    return count_weights(net)
 
 
 def trainable_parameters(net: nn.Module) -> int:
@@ -108,6 +109,11 @@ def tensor_bytes(net: nn.Module) -> int:
         where = ("at", str(tensor.device), storage.data_ptr()) if storage.data_ptr() else ("of", storage._cdata)
         sizes[where] = storage.nbytes()
     return sum(sizes.values())
+
+
+def block_bytes(net: nn.Module) -> int:
+    """Bytes of what the transformer blocks of a network hold: all but embeddings and heads."""
+    return sum(tensor_bytes(part) for part in net.modules() if isinstance(part, Block))
 
 
 def folder_bytes(path: str | Path) -> int:

@@ -11,7 +11,8 @@ from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.cascades import Cascade
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.classifiers import Headed, TextClassifier
-from twofold.parts.embeddings import TokenEmbedding
+from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
+from twofold.parts.embeddings import Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
@@ -22,6 +23,7 @@ from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
 from twofold.parts.model import SequenceModel
 from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
+from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.part import Part, registered
 from twofold.parts.pixels import PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
@@ -74,6 +76,7 @@ __all__ = [
     "ChannelMixer",
     "Cls",
     "CodeAttention",
+    "CompactMatrix",
     "CrossAttention",
     "Dense",
     "Encoder",
@@ -103,6 +106,10 @@ __all__ = [
     "NestedHeads",
     "NoPosition",
     "NtkStretch",
+    "Outliers",
+    "Packed",
+    "PackedLinear",
+    "PackedTable",
     "Parallel",
     "Part",
     "PixelPerceptron",
@@ -126,6 +133,7 @@ __all__ = [
     "StackCache",
     "StandIn",
     "T5Bias",
+    "Table",
     "Tap",
     "TextClassifier",
     "TextEncoder",
@@ -139,16 +147,20 @@ __all__ = [
     "add_aux",
     "add_guides",
     "bert",
+    "bits_per_weight",
     "blocks",
     "build",
     "collect_aux",
     "cosine_guide",
+    "count_weights",
     "decoder",
     "drop_guides",
     "encoder",
     "halvings",
     "linear_kind",
     "llama",
+    "pack",
+    "packed_layers",
     "pattern",
     "prefix",
     "principal",
@@ -160,4 +172,6 @@ __all__ = [
     "spectral",
     "t5_encoder",
     "trace",
+    "unpack",
+    "unpacked",
 ]

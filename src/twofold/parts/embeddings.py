@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -35,6 +34,20 @@ class Embedding(Part, abstract=True):
     def max_len(self) -> int | None:
         """Longest input; None: no limit."""
         return None
+
+
+class Table(Part, nn.Embedding):
+    """A vector for each row number: a plain matrix `[rows, dim]`."""
+
+    def __init__(self, rows: int, dim: int) -> None:
+        at_least_one("Table", rows=rows, dim=dim)
+        nn.Embedding.__init__(self, rows, dim, _weight=torch.empty(rows, dim))
+        normal(self.weight, dim**-0.5)
+
+    @property
+    def vectors(self) -> Float[Tensor, "rows dim"]:
+        """All of them, for tied heads."""
+        return self.weight
 
 
 class TokenEmbedding(Embedding):
@@ -69,14 +82,14 @@ class TokenEmbedding(Embedding):
             name = type(self.position).__name__
             raise UserError(f"position {name} acts on queries and keys; give it to the attention, not to the embedding")
         self.position.check(dim=dim)
-        self.tokens = _table(vocab, dim)
-        self.token_types = _table(types, dim) if types else None
+        self.tokens = Table(vocab, dim)
+        self.token_types = Table(types, dim) if types else None
         self.norm = norm
 
     @property
     def table(self) -> Float[Tensor, "vocab dim"]:
         """The token vectors, for tied heads."""
-        return self.tokens.weight
+        return self.tokens.vectors
 
     @property
     def max_len(self) -> int | None:
@@ -99,7 +112,7 @@ class TokenEmbedding(Embedding):
                 )
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        x = F.embedding(ids, self.tokens.weight)
+        x = self.tokens(ids)
         if self.scale != 1.0:
             x = x * self.scale
         if self.token_types is not None:
@@ -108,9 +121,3 @@ class TokenEmbedding(Embedding):
             raise UserError("this network knows no token types; leave types out")
         x = self.position.embed(x, positions)
         return x if self.norm is None else self.norm(x)
-
-
-def _table(rows: int, dim: int) -> nn.Embedding:
-    table = nn.Embedding.from_pretrained(torch.empty(rows, dim), freeze=False)
-    normal(table.weight, dim**-0.5)
-    return table

@@ -112,6 +112,13 @@ class Part(nn.Module, metaclass=_Recording):
         self.load_state_dict({n: new[id(t)] for n, t in self.state_dict(keep_vars=True).items()}, assign=True)
         return self
 
+    def check_tensors(self) -> None:
+        """Refuses own tensors that have the right shapes and still make no sense; called for what a file gave.
+
+        Raises:
+            UserError: says what is damaged.
+        """
+
     # -- how a spec is made
 
     def own_children(self) -> Iterator[tuple[str, Part]]:

@@ -1,31 +1,43 @@
-"""Surgery on trained networks: statistics of activations, units that can be cut, their importance, and repairs."""
+"""Surgery on trained networks: statistics of activations, units that can be cut, their importance, repairs, and
+weights in few bits.
+"""
 
 from twofold.parts.trace import blocks
 from twofold.surgery.calibrate import Batch, Gram, Layer, Sample, Squares, Statistic, Walk
+from twofold.surgery.checks import refuse_damaged, refuse_packed
 from twofold.surgery.costs import Budget, block_flops, unit_flops
 from twofold.surgery.factorise import factorise, merged
 from twofold.surgery.importance import select, select_uniform, unit_range
 from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
 from twofold.surgery.least_squares import LeastSquares, r_squared
+from twofold.surgery.quantize import Fp4Grid, Grid, IntGrid, Nf4Grid, Quantized, TableGrid, quantize, relative_error
+from twofold.surgery.ranges import best_scale
 from twofold.surgery.recorder import Recording, record
 from twofold.surgery.units import Heads, Neurons, Units, compact, find
 
 __all__ = [
     "Batch",
     "Budget",
+    "Fp4Grid",
     "Gram",
+    "Grid",
     "Heads",
+    "IntGrid",
     "Interpolation",
     "Layer",
     "LeastSquares",
     "Neurons",
+    "Nf4Grid",
     "Pivoted",
+    "Quantized",
     "Recording",
     "Sample",
     "Squares",
     "Statistic",
+    "TableGrid",
     "Units",
     "Walk",
+    "best_scale",
     "block_flops",
     "block_pivoted",
     "blocks",
@@ -34,8 +46,12 @@ __all__ = [
     "find",
     "merged",
     "pivoted",
+    "quantize",
     "r_squared",
     "record",
+    "refuse_damaged",
+    "refuse_packed",
+    "relative_error",
     "root",
     "select",
     "select_uniform",

@@ -9,6 +9,7 @@ from typing import TypeVar
 from twofold.errors import UserError, unknown
 from twofold.parts import Dense, Linear, LowRankLinear, Part, replace_linears
 from twofold.parts.linear import PLACES
+from twofold.surgery.checks import refuse_packed
 from twofold.surgery.units import blocks
 
 P = TypeVar("P", bound=Part)
@@ -26,8 +27,10 @@ def factorise(net: P, rank: int | float, places: Collection[str] = ("ffn",)) -> 
         places: `ffn`, `attn`, or both.
 
     Raises:
-        UserError: an unknown place, a rank above what some map can have (names the map), or nothing to factorise.
+        UserError: packed weights, an unknown place, a rank above what some map can have (names the map), or
+            nothing to factorise.
     """
+    refuse_packed(net, "factorise")
     for place in places:
         if place not in PLACES:
             raise unknown("place of linear maps", place, PLACES)

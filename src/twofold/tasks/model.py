@@ -13,7 +13,7 @@ from twofold.checkpoints import folder, packed
 from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
 from twofold.measure import costs
-from twofold.parts import Part
+from twofold.parts import Part, unpacked
 
 
 class Model:
@@ -65,8 +65,8 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """How many weights it holds, shared ones counted once."""
-        return sum(p.numel() for p in self._net.parameters()) if self._net is not None else 0
+        """How many weights it holds, shared ones counted once, packed ones as those they stand for."""
+        return costs.parameters(self._net) if self._net is not None else 0
 
     @property
     def bytes(self) -> int:
@@ -80,6 +80,12 @@ class Model:
     def copy(self) -> Self:
         """An independent copy: changing one leaves the other as it is."""
         return copy.deepcopy(self)
+
+    def unpacked(self) -> Self:
+        """A copy with plain weights in place of packed ones (the same outputs, a larger network)."""
+        other = self.copy()
+        other._net = unpacked(self.net)
+        return other
 
     def renewed(self, before: Self) -> Self:
         """The model with what must be made again when the network of `before` was changed into this one's."""

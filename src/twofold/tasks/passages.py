@@ -17,11 +17,11 @@ from twofold.errors import UserError
 from twofold.parts import Encoder, Mask, SequenceModel, presets
 from twofold.parts.trace import states
 from twofold.surgery import Recording, record
+from twofold.tasks.calibration import texts_of
 from twofold.tasks.examples import small_rows
 from twofold.tasks.language import LanguageModel
 from twofold.tasks.model import Model
 from twofold.tasks.registry import task
-from twofold.tasks.shrink import texts_of
 
 _TOKENS = 1024  # in a batch
 

@@ -16,35 +16,24 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
-from twofold.data import batches as batching
-from twofold.data.rows import Rows, is_empty
+from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Part
-from twofold.surgery import Batch, Budget, Gram, Neurons, Units, Walk, block_flops, find, repair
+from twofold.surgery import (
+    Budget,
+    Gram,
+    Neurons,
+    Units,
+    Walk,
+    block_flops,
+    find,
+    refuse_damaged,
+    refuse_packed,
+    repair,
+)
+from twofold.tasks.calibration import Calibration, calibrate
 from twofold.tasks.model import Model
 from twofold.tasks.system import TransformSystem
-
-_LONGEST_TOKEN = 32  # characters: texts are cut at so many for each token before they are tokenised
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Texts made ready to be run through a network.
-
-    Attributes:
-        batches: ids and which are real, texts of like length together.
-        texts: how many.
-        tokens: real tokens in all.
-    """
-
-    batches: Sequence[Batch]
-    texts: int
-    tokens: int
-
-    @property
-    def length(self) -> int:
-        """Mean number of tokens of a text: the length at which operations are counted."""
-        return max(1, round(self.tokens / self.texts))
 
 
 @dataclass(frozen=True)
@@ -95,8 +84,9 @@ class ShrinkSystem(TransformSystem, ABC):
             UserError: a model that cannot be cut, weights that are not finite, too few texts, or a share that
                 cannot be reached; names the part, the numbers and what to change.
         """
+        refuse_packed(model.net, self.id)
         refuse_damaged(model.net)
-        calibration = self.calibration(model, rows, seed)
+        calibration = calibrate(model, rows, self.samples, self.tokens, seed)
         net = copy.deepcopy(model.net).eval()
         units = self.units(net)
         budget = Budget(net, units, self.keep, calibration.length)
@@ -119,24 +109,6 @@ class ShrinkSystem(TransformSystem, ABC):
         }
         small = type(model)(net, model.tokenizer, model.spec, model.history, model.notes)
         return small.remember(self.id, self.options(), report)
-
-    def calibration(self, model: Model, rows: Rows, seed: int) -> Calibration:
-        """A sample of the rows' texts as batches.
-
-        Raises:
-            UserError: the model reads no text, or the rows hold none.
-        """
-        tokenizer = model.tokenizer
-        if tokenizer is None:
-            raise UserError(f"{self.id} calibrates on text, and this model has no tokenizer")
-        texts = texts_of(rows)
-        chosen = np.random.default_rng(seed).permutation(len(texts))[: self.samples]
-        cut = self.tokens * _LONGEST_TOKEN
-        sequences = tokenizer.encode([texts[i][:cut] for i in chosen], max_len=self.tokens)
-        lengths = [len(s) for s in sequences]
-        groups = batching.buckets(lengths)
-        padded = [batching.pad([sequences[i] for i in group], tokenizer.pad or 0) for group in groups]
-        return Calibration(padded, len(sequences), sum(lengths))
 
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -192,26 +164,4 @@ class NeuronPruning(ShrinkSystem, ABC):
         return repair.output_error(centred, weight, kept, weight[:, kept])
 
 
-def texts_of(rows: Rows) -> list[str]:
-    """Every text of the column `text`, or else of `query` and `document`; empty ones left out.
-
-    Raises:
-        UserError: no such column, or nothing in it.
-    """
-    names = [n for n in ("text",) if n in rows.columns] or [n for n in ("query", "document") if n in rows.columns]
-    if not names:
-        rows.require("text")
-    texts = [str(value) for name in names for value in rows.columns[name] if not is_empty(value)]
-    if not texts:
-        raise UserError(f"{rows.source}: the column {' and '.join(names)} is empty; give texts to calibrate on")
-    return texts
-
-
-def refuse_damaged(net: Part) -> None:
-    """Refuses a network with weights that are not finite (UserError naming the tensor)."""
-    for name, tensor in net.tensors().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"{name} holds values that are not finite: the model is damaged; load or train it again")
-
-
-__all__ = ["Calibration", "Cut", "NeuronPruning", "ShrinkSystem", "refuse_damaged", "texts_of"]
+__all__ = ["Calibration", "Cut", "NeuronPruning", "ShrinkSystem"]

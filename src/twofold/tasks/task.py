@@ -65,6 +65,16 @@ class Task(ABC):
     def evaluate(self, model: Model, data: Any, part: str = "test", **setting: Any) -> Evaluation:
         """The figures of `model` on one part of the data."""
 
+    def fidelity(self, model: Model, dense: Model, data: Any, part: str = "test", **setting: Any) -> dict[str, float]:
+        """How near a changed model still is to the one it was made from, on one part of the data; smaller is nearer.
+
+        Args:
+            model: the changed one.
+            dense: what it was made from.
+            setting: as the task understands it; without what it needs, nothing is compared.
+        """
+        return {}
+
     @abstractmethod
     def describe(self, data: Any) -> dict[str, Any]:
         """Name, source, fingerprint and counts of the data, for tables and records."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from twofold.catalog import Arm, Claim, Steps, configure
 from twofold.checkpoints import KNOWN
 from twofold.data import NAMES, Rows, read, split
 from twofold.measure import costs
+from twofold.parts import bits_per_weight
 from twofold.tasks import Model, ModelSystem, StudySystem, System, Task, TransformSystem, load
 from twofold.tasks import task as task_named
 from twofold.trials.latency import serving
@@ -55,12 +58,26 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
         report = system.run(load(claim.on) if claim.on else None, study_rows(claim), seed=seed)
         return Outcome(report.figures, {"seconds": time.perf_counter() - started})
     assert task is not None
-    model, seconds, detail = _model(system, claim, task, seed, steps)
+    base = _base(claim) if isinstance(system, TransformSystem) else None
+    model, seconds, detail = _model(system, claim, task, base, seed, steps)
     setting = {"metric": claim.metric, **claim.setting}
     if claim.repeat in ("sample", "file"):
         setting[claim.repeat] = seed
-    evaluation = task.evaluate(model, _task_data(task, claim), part, **setting)
-    return Outcome(evaluation.figures, {"seconds": seconds, **model.costs()}, detail)
+    data = _task_data(task, claim)
+    figures, spent = dict(task.evaluate(model, data, part, **setting).figures), {"seconds": seconds, **model.costs()}
+    if base is not None:
+        figures |= task.fidelity(model, base, data, part, **setting)
+        spent |= _sizes(model)
+    return Outcome(figures, spent, detail)
+
+
+def _sizes(model: Model) -> dict[str, float]:
+    """What a transform left of a model: bytes of its weights as they are saved, of its blocks, and bits a weight."""
+    with tempfile.TemporaryDirectory() as place:
+        saved = model.save(Path(place) / "model")
+        written = sum(file.stat().st_size for file in saved.glob("tensors.*"))
+    blocks = costs.block_bytes(model.net)
+    return {"file_bytes": written, "block_bytes": blocks, "bits_per_weight": bits_per_weight(model.net)}
 
 
 def _mean(metric: str, runs: Mapping[str, Outcome]) -> Outcome:
@@ -81,8 +98,9 @@ def study_rows(claim: Claim) -> Rows | None:
 
 
 def _model(
-    system: System, claim: Claim, task: Task, seed: int, steps: int | None
+    system: System, claim: Claim, task: Task, base: Model | None, seed: int, steps: int | None
 ) -> tuple[Model, float, dict[str, Any]]:
+    """A fitted model, or `base` transformed; the seconds that took; and what the system reported of it."""
     started = time.perf_counter()
     if isinstance(system, ModelSystem):
         budget = Steps(steps) if steps is not None else claim.budget
@@ -90,14 +108,21 @@ def _model(
         model = system.fit(_task_data(task, claim), budget, seed=seed).model
     else:
         assert isinstance(system, TransformSystem)
-        assert claim.on is not None, "a claim about transforms names the checkpoint they start from"
-        base = load(claim.on)
-        base.spec |= {k: v for k, v in claim.setting.items() if k in base.spec}
+        assert base is not None
         rows = _rows(claim.data, task.shares).part("train") if system.calibrates else Rows.of({})
+        started = time.perf_counter()
         model = system.apply(base, rows, seed=seed)
     seconds = time.perf_counter() - started
     detail: Mapping[str, Any] = model.history[-1]["report"] if model.history else {}
     return model, seconds, dict(detail)
+
+
+def _base(claim: Claim) -> Model:
+    """The checkpoint that a transform starts from, with the claim's settings."""
+    assert claim.on is not None, "a claim about transforms names the checkpoint they start from"
+    base = load(claim.on)
+    base.spec |= {k: v for k, v in claim.setting.items() if k in base.spec}
+    return base
 
 
 def data_of(claim: Claim, study: bool) -> dict[str, Any]:
@@ -124,7 +149,11 @@ def data_of(claim: Claim, study: bool) -> dict[str, Any]:
 def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[str, costs.Latency]:
     """Latencies of the arms' models on requests of the test part, interleaved; needs the machine to itself."""
     data = _task_data(task, claim)
-    models = {arm.label: _model(configure(arm), claim, task, seed, None)[0] for arm in arms}
+    models = {}
+    for arm in arms:
+        system = configure(arm)
+        base = _base(claim) if isinstance(system, TransformSystem) else None
+        models[arm.label] = _model(system, claim, task, base, seed, None)[0]
     return serving({label: task.requests(model, data) for label, model in models.items()})
 
 

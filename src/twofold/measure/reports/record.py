@@ -21,6 +21,8 @@ Record = Mapping[str, Any]
 _COSTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "parameters": ("parameters", numbers.count),
     "bytes": ("size", lambda b: numbers.size(b / 1e6 if known(b) else None)),
+    "block_bytes": ("blocks", lambda b: numbers.size(b / 1e6 if known(b) else None)),
+    "bits_per_weight": ("bits a weight", significant),
     "seconds": ("seconds", significant),
 }
 

@@ -14,6 +14,7 @@ from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
+from twofold.tasks.search.vectors import Dense
 from twofold.tasks.task import Evaluation, Task
 
 METRICS: tuple[str, ...] = ("ndcg@10", "mrr@10", "recall@100")
@@ -59,7 +60,33 @@ class SearchTask(Task):
         multiplications = getattr(index, "multiplications", None)
         if multiplications is not None:
             figures["multiplications_per_query"] = float(multiplications)
-        return Evaluation(figures, scores[str(setting.get("metric", self.metric))])
+        return Evaluation(figures, scores.get(str(setting.get("metric")), scores[self.metric]))
+
+    def fidelity(
+        self, model: Model, dense: Model, data: SearchData, part: str = "test", **setting: Any
+    ) -> dict[str, float]:
+        """Compares the vectors that both models give the same documents.
+
+        Args:
+            setting: `texts`: how many documents; without it nothing is compared. `sample` chooses which, disjoint
+                from those of other samples.
+
+        Returns:
+            `cosine_loss`: 1 − the mean cosine of both vectors of a document. `neighbour_loss`: the share of a
+            document's 10 nearest others, by the dense model, that are not among its 10 by the changed one.
+
+        Raises:
+            UserError: models that do not give one vector a text.
+        """
+        count = int(setting.get("texts", 0))
+        if not count:
+            return {}
+        number = int(setting.get("sample", 0))
+        order = np.random.default_rng(0).permutation(data.pool(part))
+        if (number + 1) * count > len(order):
+            raise ValueError(f"sample {number} of {count} texts needs {(number + 1) * count}, there are {len(order)}")
+        texts = [data.documents[i] for i in order[number * count : (number + 1) * count]]
+        return drift(_single_vectors(model, texts), _single_vectors(dense, texts))
 
     def describe(self, data: SearchData) -> dict[str, Any]:
         counts = {p: {"documents": len(data.pool(p)), "queries": len(data.asked(p))} for p in PARTS}
@@ -120,3 +147,23 @@ def among(positions: np.ndarray, listed: Sequence[Sequence[int]]) -> np.ndarray:
         here = found[np.isin(found, np.asarray(wanted, dtype=np.int64))]
         kept[row, : len(here)] = here
     return kept
+
+
+def drift(changed: np.ndarray, dense: np.ndarray, nearest: int = 10) -> dict[str, float]:
+    """`cosine_loss` and `neighbour_loss` of the vectors `[n, d]` of a changed model, see `SearchTask.fidelity`."""
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (changed, dense))
+    nearest = min(nearest, len(a) - 1)
+    found = []
+    for vectors in (a, b):
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -np.inf)
+        found.append(np.argsort(-scores, axis=1, kind="stable")[:, :nearest])
+    kept = np.mean([np.isin(x, y).mean() for x, y in zip(*found, strict=True)])
+    return {"cosine_loss": float(1 - (a * b).sum(1).mean()), "neighbour_loss": float(1 - kept)}
+
+
+def _single_vectors(model: Model, texts: Sequence[str]) -> np.ndarray:
+    found = model.encode(texts) if isinstance(model, EncoderModel) else None
+    if not isinstance(found, Dense):
+        raise UserError(f"{model.name} does not give one vector a text; such models cannot be compared by their cosine")
+    return found.values.double().numpy()
