@@ -29,7 +29,7 @@ from twofold.tasks.search.stages import LOOKUPS
 from twofold.training import Recipe, train
 
 SEARCH_RATE = 1e-4
-WIDTHS = (4, 8, 16, 32, 64)
+WIDTHS = (2, 4, 8, 16, 32, 64)
 """Of the claim."""
 LEAST = 16
 """The paper's width of the first comparison (section 4.3)."""
@@ -185,13 +185,13 @@ class Matryoshka(SearchSystem, Change):
         return changed.remember(self.id, self.options(), report)
 
     claim: ClassVar[Claim] = Claim(
-        says="vectors of four numbers, cut from nested ones, tell digits apart better than four principal components "
+        says="vectors of two numbers, cut from nested ones, tell digits apart better than two principal components "
         "of plain ones",
         paper="ImageNet-1K, 1-NN accuracy of ResNet50 vectors cut to 8 of 2,048: above vectors trained at that width, "
         "and far above cut or SVD-compressed ones; embeddings up to 14 times smaller at equal accuracy",
         arms=(
-            Arm("pixel-mlp", answer="neighbours", components=4, batch=64),
-            Arm("matryoshka", answer="neighbours", width=4, widths=WIDTHS, batch=64),
+            Arm("pixel-mlp", answer="neighbours", components=2, batch=64),
+            Arm("matryoshka", answer="neighbours", width=2, widths=WIDTHS, batch=64),
         ),
         data="digits",
         metric="accuracy",
@@ -200,11 +200,12 @@ class Matryoshka(SearchSystem, Change):
         repeats=5,
         task="classify",
         side=(
-            Arm("pixel-mlp", answer="neighbours", dim=4, batch=64),
-            Arm("matryoshka", answer="neighbours", width=4, widths=(64,), batch=64),
-            Arm("matryoshka", answer="neighbours", width=4, widths=WIDTHS, batch=64, shared_head=True),
+            Arm("pixel-mlp", answer="neighbours", dim=2, batch=64),
+            Arm("matryoshka", answer="neighbours", width=2, widths=(64,), batch=64),
+            Arm("matryoshka", answer="neighbours", width=2, widths=WIDTHS, batch=64, shared_head=True),
             Arm("pixel-mlp", answer="neighbours", batch=64),
-            *(Arm("matryoshka", answer="neighbours", width=w, widths=WIDTHS, batch=64) for w in (6, 8, 16, 64)),
+            Arm("pixel-mlp", answer="neighbours", components=4, batch=64),
+            *(Arm("matryoshka", answer="neighbours", width=w, widths=WIDTHS, batch=64) for w in (3, 4, 8, 64)),
             Arm("matryoshka", answer="head", width=64, widths=WIDTHS, batch=64),
             Arm("matryoshka", answer="cascade", widths=WIDTHS, batch=64),
         ),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Answer = tuple[Part, dict[str, Any]]
 
-RATES: Mapping[str, float] = {"text": 5e-4, "image": 5e-3}
+RATES: Mapping[str, float] = {"text": 1e-3, "image": 5e-3}
 """Highest learning rates by modality, where none is given."""
 
 
