@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from twofold.parts import TokenEmbedding
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -100,7 +98,7 @@ def _enter(found: _Count, marks: list[float], counter: FlopCounterMode) -> Calla
         found.calls[name] = found.calls.get(name, 0.0) + 1
         marks.append(counter.get_total_flops())
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, nn.Parameter)]  # a tied head's table
-        if not isinstance(module, TokenEmbedding):
+        if not isinstance(module, nn.Embedding):
             own = [*module.parameters(recurse=False), *given]
             found.add(found.bytes, float(sum(p.numel() * p.element_size() for p in own)))
 
@@ -110,7 +108,7 @@ def _enter(found: _Count, marks: list[float], counter: FlopCounterMode) -> Calla
 def _leave(found: _Count, marks: list[float], counter: FlopCounterMode) -> Callable[..., None]:
     def hook(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         name = found.names[module]
-        if isinstance(module, TokenEmbedding) and isinstance(out, Tensor):
+        if isinstance(module, nn.Embedding) and isinstance(out, Tensor):
             found.add(found.bytes, float(out.numel() * out.element_size()))
         found.open.pop()
         found.flops[name] = found.flops.get(name, 0.0) + counter.get_total_flops() - marks.pop()
