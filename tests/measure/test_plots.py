@@ -118,3 +118,18 @@ def test_logarithmic_axes_have_plain_ticks() -> None:
     narrow = plots.scatter([Point("a", 11.0, 1.0), Point("b", 12.0, 2.0)], "ms", "q")
     assert narrow is not None
     assert len([words for words in texts(narrow.wide) if words.startswith(("10", "11", "12"))]) >= 2
+
+
+def test_a_heat_map_tints_and_labels_what_is_there() -> None:
+    drawing = plots.heat([[0.25, 0.5], [None, math.nan], [-40.0, 1.0]], ["a", "b", "c"], ["x", "y"], "to", "from")
+    assert drawing is not None
+    page = Page(f"<div>{drawing.wide}{drawing.narrow}</div>")
+    page.check()
+    assert all(page.text.count(label) == 2 for label in ("0.25", "0.5", "−40", "from"))
+    assert len(set(re.findall(r"fill-opacity: ([\d.]+)", drawing.wide))) == 4
+    assert not re.search(r"[:\s]#[0-9a-f]{6}", drawing.wide.replace("url(#", ""))
+    many = [str(i) for i in range(30)]
+    wide = plots.heat([[i / 30] * 30 for i in range(30)], many, many, "to", "from")
+    assert wide is not None
+    assert "0.033" not in Page(f"<div>{wide.wide}</div>").text  # no room
+    assert plots.heat([[None]], ["a"], ["x"], "to", "from") is None

@@ -196,3 +196,14 @@ def test_a_claim_over_several_data_sets_takes_their_mean() -> None:
     assert found.figures["accuracy kinds"] == 0.125
     assert found.figures["accuracy"] == (0.5 + 0.125) / 2
     assert data_of(claim, False)["name"] == "reviews + kinds"
+
+
+def test_a_study_is_given_the_set_that_its_claim_names(coin) -> None:
+    claim = dataclasses.replace(coin.claim, data="statements")
+    given: list[Any] = []
+    coin.run = lambda self, model, rows, seed: given.append(rows) or Report({"heads": 1.0})
+    run(claim.arms[0], claim, None, 0)
+    assert given[0].name == "statements"
+    assert given[0].splits is not None
+    assert data_of(claim, True)["fingerprint"] == given[0].fingerprint
+    assert data_of(coin.claim, True)["fingerprint"] == "seeded"

@@ -205,7 +205,7 @@ def heat(
             tint = {"facecolor": style.series(0), "alpha": 0.06 + 0.84 * share, "linewidth": 0}
             axes.fill_between([j - 0.48, j + 0.48], i - 0.46, i + 0.46, **tint)  # type: ignore[arg-type]
             if labelled:
-                colour = style.PAPER if share > 0.55 else style.INK
+                colour = style.PAPER if share > 0.65 else style.INK
                 axes.text(j, i, tick(float(f"{value:.2g}")), ha="center", va="center", color=colour, fontsize=10)
         axes.set_xlim(-0.6, len(columns) - 0.4)
         axes.set_ylim(len(rows) - 0.4, -0.6)
