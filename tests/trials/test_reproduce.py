@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from typing import Any, ClassVar
@@ -94,8 +95,6 @@ def test_an_interrupted_claim_goes_on(coin, monkeypatch) -> None:
 
 
 def test_every_arm_is_tuned_with_a_seed_that_enters_no_verdict(coin, monkeypatch) -> None:
-    import dataclasses
-
     monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, tune={"rate": (1.0, 2.0, 4.0)}))
     record = reproduce("coin", dry_run=True)
     for arm in record["arms"]:
@@ -106,16 +105,12 @@ def test_every_arm_is_tuned_with_a_seed_that_enters_no_verdict(coin, monkeypatch
 
 
 def test_a_condition_that_is_not_met_makes_it_void(coin, monkeypatch) -> None:
-    import dataclasses
-
     guarded = dataclasses.replace(coin.claim, guards=(Guard("throws", of="method", at_least=100),))
     monkeypatch.setattr(coin, "claim", guarded)
     assert reproduce("coin", dry_run=True)["verdict"] == "void"
 
 
 def test_records_go_stale_with_behaviour_and_claim_alone(coin, tmp_path, monkeypatch) -> None:
-    import dataclasses
-
     monkeypatch.setattr(records, "commit", lambda: "abc")
     reproduce("coin", folder=tmp_path)
     assert records.read("coin", tmp_path)["commit"] == "abc"
@@ -133,8 +128,6 @@ def test_records_go_stale_with_behaviour_and_claim_alone(coin, tmp_path, monkeyp
 
 
 def test_a_new_try_keeps_the_earlier_one(coin, tmp_path, monkeypatch) -> None:
-    import dataclasses
-
     monkeypatch.setattr(records, "commit", lambda: "abc")
     reproduce("coin", folder=tmp_path)
     changed = (Arm("coin", bias=0.4), Arm("coin", bias=0.41))
