@@ -199,3 +199,21 @@ def test_the_command_line_writes_maps(tmp_path: Path) -> None:
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 4  # the heat map and the curve, wide and narrow
     assert "from layer" in page
+
+
+def test_parts_that_blow_up_have_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twofold.systems.inference import linear_submodules
+
+    plain = linear_submodules._stand_in
+
+    def huge(matrix, who):
+        made = plain(matrix, who)
+        made.map.weight.data.fill_(1e30)
+        return made
+
+    monkeypatch.setattr(linear_submodules, "_stand_in", huge)
+    report = configure("linear-shortcuts").small().run(None, None, seed=0)
+    assert all(np.isfinite(value) for value in report.figures.values())
+    assert not any(name.startswith("loss_increase.norm") for name in report.figures)
+    table = next(t for t in report.tables if t.title.startswith("Parts replaced"))
+    assert any(row[-1] is None for row in table.rows if row[0] == "norm")

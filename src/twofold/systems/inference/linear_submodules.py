@@ -68,6 +68,8 @@ def stand_ins(
 def submodules(who: Subject, pool: Recorded, positions: int, ridge: float | None) -> Report:
     """What is lost where one kind of part is linear from some layer on: agreement, and loss of a language model.
 
+    Where the states overflow there is no loss: the table shows none, and no mean of that kind is given.
+
     Args:
         pool: its training passages are fitted on, its test passages read.
         positions: to fit on.
@@ -93,12 +95,13 @@ def submodules(who: Subject, pool: Recorded, positions: int, ridge: float | None
     for kind in dict.fromkeys(kind for kind, _ in found):
         own = {start: values for (k, start), values in found.items() if k == kind}
         figures[f"agreement.{kind}"] = float(np.mean([agreed for agreed, _ in own.values()]))
-        if who.causal:
-            figures[f"loss_increase.{kind}"] = float(np.mean([lost for _, lost in own.values()]))
+        increase = float(np.mean([lost for _, lost in own.values()]))
+        if np.isfinite(increase):  # maps in place of norms can grow the states without bound
+            figures[f"loss_increase.{kind}"] = increase
         lines[kind.replace("_", "-")] = tuple((float(start), agreed) for start, (agreed, _) in own.items())
     told = ("part", "from layer", "agreement", "loss increase in nats")[: None if who.causal else -1]
     rows = tuple(
-        (kind.replace("_", "-"), start, *(round(v, 4) for v in values))[: len(told)]
+        (kind.replace("_", "-"), start, *(round(v, 4) if np.isfinite(v) else None for v in values))[: len(told)]
         for (kind, start), values in found.items()
     )
     title = "Parts replaced by linear maps from a layer on"
