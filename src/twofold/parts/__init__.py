@@ -19,11 +19,12 @@ from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, 
 from twofold.parts.interactions import CandidateAttention
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
-from twofold.parts.mixers import AnyMask, Attention, CrossAttention, Mixer
+from twofold.parts.mixers import AnyMask, Attention, CrossAttention, LocalAttention, Mixer
 from twofold.parts.model import SequenceModel
 from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
+from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
 from twofold.parts.part import Part, registered
 from twofold.parts.pixels import PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
@@ -40,14 +41,15 @@ from twofold.parts.positions import (
     T5Bias,
 )
 from twofold.parts.prefixes import Prefix, halvings, prefix, rising
-from twofold.parts.presets import PRESETS, bert, decoder, encoder, llama, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
+from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
     Parallel,
     PostNorm,
     PreNorm,
+    PreNormDropout,
     Sandwich,
     Single,
     Stack,
@@ -61,6 +63,7 @@ __all__ = [
     "ACTIVATIONS",
     "FFN",
     "LINEAR",
+    "MODERNBERT",
     "NORMS",
     "PRESETS",
     "Alibi",
@@ -92,6 +95,7 @@ __all__ = [
     "Linear",
     "LinearStretch",
     "Llama3Stretch",
+    "LocalAttention",
     "LogLink",
     "LogitLink",
     "LowRankLinear",
@@ -110,6 +114,7 @@ __all__ = [
     "Packed",
     "PackedLinear",
     "PackedTable",
+    "PackedTexts",
     "Parallel",
     "Part",
     "PixelPerceptron",
@@ -117,6 +122,7 @@ __all__ = [
     "Position",
     "PostNorm",
     "PreNorm",
+    "PreNormDropout",
     "Prefix",
     "PrefixHead",
     "Projection",
@@ -159,7 +165,9 @@ __all__ = [
     "halvings",
     "linear_kind",
     "llama",
+    "modernbert",
     "pack",
+    "pack_texts",
     "packed_layers",
     "pattern",
     "prefix",
@@ -173,5 +181,7 @@ __all__ = [
     "t5_encoder",
     "trace",
     "unpack",
+    "unpack_texts",
     "unpacked",
+    "unpadded",
 ]

@@ -63,13 +63,19 @@ class LMHead(Head):
 
 
 class MLMHead(Head):
-    """BERT's: a linear map, the nonlinearity, a LayerNorm, then the tied decoder with a bias. https://arxiv.org/abs/1810.04805"""
+    """BERT's: a linear map, the nonlinearity, a LayerNorm, then the tied decoder with a bias. https://arxiv.org/abs/1810.04805
 
-    def __init__(self, dim: int, vocab: int, activation: str = "gelu", eps: float = 1e-12) -> None:
+    Args:
+        inner_bias: the linear map and the norm have one too (in ModernBERT only the decoder has).
+    """
+
+    def __init__(
+        self, dim: int, vocab: int, activation: str = "gelu", eps: float = 1e-12, inner_bias: bool = True
+    ) -> None:
         super().__init__()
         self.act = nonlinearity(activation)
-        self.transform = Dense(dim, dim)
-        self.norm = LayerNorm(dim, eps)
+        self.transform = Dense(dim, dim, inner_bias)
+        self.norm = LayerNorm(dim, eps, inner_bias)
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:

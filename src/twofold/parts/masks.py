@@ -164,6 +164,12 @@ class Mask:
             return self
         return self.keep("causal", lambda: replace(self & _CAUSAL, _kept=None if self._kept is None else {}))
 
+    def within(self, width: int) -> Mask:
+        """This, and a window."""
+        return self.keep(
+            ("within", width), lambda: replace(self & Mask.window(width), _kept=None if self._kept is None else {})
+        )
+
     def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """`make()`, once for each pass."""
         if self._kept is None:

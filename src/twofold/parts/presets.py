@@ -11,12 +11,13 @@ from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.heads import LMHead, MLMHead, TiedHead
 from twofold.parts.linear import kinds
 from twofold.parts.mixers.attention import Attention
+from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part
 from twofold.parts.positions import Learned, Position, Rope, Stretch, T5Bias
 from twofold.parts.positions import named as named_position
-from twofold.parts.stack import Block, PostNorm, Stack
+from twofold.parts.stack import Block, PostNorm, PreNorm, PreNormDropout, Stack
 from twofold.parts.stack import wiring as named_wiring
 
 
@@ -95,11 +96,13 @@ def transformer(
     return SequenceModel(embedding, Stack(blocks, None if wiring == "post" else new_norm()), _head(head, dim, vocab))
 
 
-def _head(name: str | None, dim: int, vocab: int, activation: str = "gelu", eps: float = 1e-12) -> Part | None:
+def _head(
+    name: str | None, dim: int, vocab: int, activation: str = "gelu", eps: float = 1e-12, bias: bool = True
+) -> Part | None:
     known = {
         "tied": lambda: TiedHead(vocab),
         "lm": lambda: LMHead(dim, vocab),
-        "mlm": lambda: MLMHead(dim, vocab, activation, eps),
+        "mlm": lambda: MLMHead(dim, vocab, activation, eps, bias),
     }
     if name is None:
         return None
@@ -159,6 +162,71 @@ def bert(
         for _ in range(layers)
     ]
     return SequenceModel(embedding, Stack(blocks), _head(head, dim, vocab, activation, eps))
+
+
+def modernbert(
+    vocab: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    every: int = 3,
+    window: int | None = 128,
+    base: float = 160_000.0,
+    local_base: float = 10_000.0,
+    activation: str = "gelu",
+    eps: float = 1e-5,
+    dropout: float = 0.0,
+    head: str | None = None,
+) -> SequenceModel:
+    """ModernBERT's shape: pre-norm, no biases, gated GELU, and attention to neighbours in two layers of three.
+
+    Warner et al. 2024, https://arxiv.org/abs/2412.13663. The first block's attention has no norm before it, as the
+    embedding has one behind it. The activated half of the gate is `gate`.
+
+    Args:
+        vocab, dim, layers, heads: sizes.
+        hidden: width of the gated feed-forward part.
+        every: layers 0, `every`, 2 `every`, … see the whole text, with rotary base `base`.
+        window: the others see |i - j| <= window / 2, with rotary base `local_base`; None: they see all.
+        dropout: on what attention gives, while training (the paper: 0.1).
+        head: as `transformer` has it; with `mlm` only the decoder has a bias.
+
+    Raises:
+        UserError: sizes that do not go together.
+    """
+    everywhere, near = Rope(base), Rope(local_base)
+
+    def mixer(layer: int) -> Part:
+        if layer % every == 0:
+            return Attention(dim, heads, position=everywhere)
+        if window is None:
+            return Attention(dim, heads, position=near)
+        return LocalAttention(dim, heads, window // 2 + 1, position=near)
+
+    def norm() -> Part:
+        return LayerNorm(dim, eps, bias=False)
+
+    blocks = [
+        Block(
+            mixer(layer),
+            FFN(dim, hidden, activation, gate=True, bias=False),
+            norm() if layer else None,
+            norm(),
+            PreNormDropout(dropout) if dropout else PreNorm(),
+        )
+        for layer in range(layers)
+    ]
+    made = _head(head, dim, vocab, activation, eps, bias=False)
+    return SequenceModel(TokenEmbedding(vocab, dim, norm=norm()), Stack(blocks, norm()), made)
+
+
+MODERNBERT: dict[str, dict[str, int]] = {
+    "tiny": {"dim": 96, "layers": 4, "heads": 4, "hidden": 256},
+    "base": {"dim": 768, "layers": 22, "heads": 12, "hidden": 1152},
+    "large": {"dim": 1024, "layers": 28, "heads": 16, "hidden": 2624},
+}
+"""Sizes of `modernbert`: the paper's two (149M and 395M parameters with its vocabulary of 50,368), and a tiny one."""
 
 
 def llama(
@@ -226,5 +294,12 @@ CHANNELS: dict[str, dict[str, Any]] = {
 }
 """Feed-forward parts by name, as options of `transformer`."""
 
-PRESETS = {"encoder": encoder, "decoder": decoder, "bert": bert, "llama": llama, "t5-encoder": t5_encoder}
+PRESETS = {
+    "encoder": encoder,
+    "decoder": decoder,
+    "bert": bert,
+    "modernbert": modernbert,
+    "llama": llama,
+    "t5-encoder": t5_encoder,
+}
 """Presets by name."""

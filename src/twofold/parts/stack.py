@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,6 +35,27 @@ class PreNorm(Wiring):
     def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
         if block.mixer is not None:
             x = x + block.mixer(block.mixer_norm(x), mask, cache)
+        if block.channel is not None:
+            x = x + block.channel(block.channel_norm(x), mask)
+        return x
+
+
+class PreNormDropout(Wiring):
+    """As `PreNorm`, with dropout on what the mixer gives (not on the channel mixer), as ModernBERT is trained.
+
+    Args:
+        rate: the share of features that become zero while training, in [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise UserError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
+        self.rate = rate
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        if block.mixer is not None:
+            x = x + F.dropout(block.mixer(block.mixer_norm(x), mask, cache), self.rate, self.training)
         if block.channel is not None:
             x = x + block.channel(block.channel_norm(x), mask)
         return x

@@ -35,7 +35,16 @@ def _encoder(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
     return presets.encoder(vocab, dim, layers, max(1, dim // 32), max_len)
 
 
-PRESETS: dict[str, Callable[[int, int, int, int], SequenceModel]] = {"encoder": _encoder, "t5": _t5, "bert": _bert}
+def _modernbert(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
+    return presets.modernbert(vocab, dim, layers, max(1, dim // 32), hidden=-(-8 * dim // 24) * 8)
+
+
+PRESETS: dict[str, Callable[[int, int, int, int], SequenceModel]] = {
+    "encoder": _encoder,
+    "t5": _t5,
+    "bert": _bert,
+    "modernbert": _modernbert,
+}
 _SIZED = re.compile(r"([a-z0-9]+)-(\d+)x(\d+)")
 
 

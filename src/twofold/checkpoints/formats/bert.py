@@ -88,7 +88,10 @@ class Bert(Format):
             "wiring": {"part": "PostNorm"},
         }
         positions = {"part": "Learned", "max_len": number(config, "max_position_embeddings"), "dim": dim}
-        head = {"part": "MLMHead", "dim": dim, "vocab": vocab, "activation": activation, "eps": eps}
+        head = {
+            **{"part": "MLMHead", "dim": dim, "vocab": vocab, "activation": activation, "eps": eps},
+            "inner_bias": True,
+        }
         return {
             "part": "SequenceModel",
             "embedding": {

@@ -41,7 +41,10 @@ def fill_up(spec: Mapping[str, Any], tensors: Mapping[str, Tensor], target: Form
             readers = ("up", "gate") if channel.get("gate") else ("up",)
             _empty(out, f"{place}.channel", channel, readers, "down", like)
         layer["mixer"], layer["channel"] = mixer, channel
-        if mixer.get("part") == "Attention" and mixer["heads"] * groups == mixer["kv_heads"] * heads:
+        if (
+            mixer.get("part") in ("Attention", "LocalAttention")
+            and mixer["heads"] * groups == mixer["kv_heads"] * heads
+        ):
             for name, count in (("query", heads), ("key", groups), ("value", groups)):
                 _grow(out, f"{place}.mixer.{name}", rows=count * mixer["head_dim"])
             _grow(out, f"{place}.mixer.out", columns=heads * mixer["head_dim"])

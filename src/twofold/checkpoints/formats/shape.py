@@ -65,7 +65,7 @@ def expanded(spec: Mapping[str, Any]) -> Spec:
         part = {key: expand(inner) for key, inner in value.items() if key != "as"}
         if part.get("position", ...) is None:
             part["position"] = {"part": "NoPosition"}
-        return _attention(part) if part.get("part") == "Attention" else part
+        return _attention(part) if part.get("part") in ("Attention", "LocalAttention") else part
 
     collect(spec)
     out: Spec = expand(spec)

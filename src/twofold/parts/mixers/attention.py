@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
+from twofold.parts.blocks import plan
 from twofold.parts.caches import Cache, KeyValueCache
 from twofold.parts.linear import linear as make_linear
 from twofold.parts.linear import linear_flops
@@ -146,8 +147,12 @@ class Attention(Mixer):
             p = self.probabilities(q, k, mask, queries, keys)
             return p @ v.repeat_interleave(self.heads // self.kv_heads, dim=1)
         q = self._scaled(q, queries)
-        causal, seen = mask.lower(queries, keys)
         bias = self.position.bias(queries.positions, keys.positions)
+        if bias is None:
+            blocks = plan(mask, queries, keys, q.dtype)
+            if blocks is not None:
+                return blocks.attend(q, k, v, self.scale)
+        causal, seen = mask.lower(queries, keys)
         if bias is not None:
             if causal:
                 causal, seen = False, mask.dense(queries, keys)
