@@ -41,8 +41,8 @@ from twofold.parts.positions import (
     T5Bias,
 )
 from twofold.parts.prefixes import Prefix, halvings, prefix, rising
-from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
+from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
-from twofold.parts.blocks import plan
+from twofold.parts.blocked import plan
 from twofold.parts.caches import Cache, KeyValueCache
 from twofold.parts.linear import linear as make_linear
 from twofold.parts.linear import linear_flops

@@ -9,8 +9,8 @@ import torch
 
 from twofold.errors import UserError
 from twofold.parts import Attention, LocalAttention, Mask, Rope, modernbert, pack_texts, unpack_texts, unpadded
-from twofold.parts import blocks as lowering
-from twofold.parts.blocks import Band, Documents, plan
+from twofold.parts import blocked as lowering
+from twofold.parts.blocked import Band, Documents, plan
 
 TIME, DIM = 150, 16
 

@@ -168,12 +168,9 @@ class Documents(Blocks):
                 own = [x[int(group[0, 0]) : int(group[0, -1]) + 1][None] for x in rows]
             else:
                 own = [x[group] for x in rows]
-            one = F.scaled_dot_product_attention(
-                *(x.transpose(1, 2) for x in own),
-                is_causal=self.causal,
-                scale=scale,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )
+            query, key, value = (x.transpose(1, 2) for x in own)
+            gqa = q.shape[1] != k.shape[1]
+            one = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal, scale=scale, enable_gqa=gqa)
             found.append(one.transpose(1, 2).flatten(0, 1))
         return torch.cat(found)[self.order].view(shape).transpose(1, 2)
 
