@@ -174,3 +174,27 @@ def test_command_line_with_any_labels(model: ClassifyModel, tmp_path: Path, caps
     )
     out = capsys.readouterr().out
     assert "rain or snow" in out
+
+
+def test_words_stand_in_for_labels(model: ClassifyModel) -> None:
+    """A reader with words asks with them and answers with the labels."""
+    words = {"very good indeed": "yes", "very bad indeed": "no"}
+    assert model.tokenizer is not None
+    reader = PromptReader(128, "letters", words)
+    plain = PromptReader(128, "letters")
+    told = reader.written(model.tokenizer, ["a text"], list(words))
+    assert told == plain.written(model.tokenizer, ["a text"], ["yes", "no"])
+    assert told != plain.written(model.tokenizer, ["a text"], list(words))
+    made = ClassifyModel(model.net, model.tokenizer, settings(OneLabel(tuple(words)), reader))
+    assert made.predict("fine").answer in words
+
+
+def test_letters_are_as_many_as_asked() -> None:
+    rows = Rows.of({"text": [f"n {i}" for i in range(40)], "label": ["x", "y"] * 20})
+    tokenizer = ByteTokenizer()
+    random = np.random.default_rng(0)
+    names = {tokenizer.encode([w], specials=False)[0][0] for w in "xy"}
+    for share, low, high in ((0.0, 0, 0), (0.2, 20, 60), (1.0, 200, 200)):
+        mix = InstructionMix(tokenizer, tasks_of(rows), tokens=200, letters=share)
+        answers = [mix.draw(random).answer for _ in range(200)]
+        assert low <= sum(a not in names for a in answers) <= high

@@ -200,19 +200,27 @@ class InstructionMix:
     """Prompts drawn from several tasks, each task as often as the others, in changing wordings.
 
     Choices are shuffled every time, so that no letter and no place is favoured; the gold letter moves with the text.
-    Of many choices, the right one and some others are listed. Where the right one is one token, half of the prompts
-    are answered by it, all others by letter.
+    Of many choices, the right one and some others are listed. Where the right one is one token, most prompts are
+    answered by it, a share `letters` of them and all others by letter.
 
     Args:
         tasks: what is asked.
         tokens: the longest prompt.
         most: choices listed at most.
+        letters: 0 to 1.
     """
 
-    def __init__(self, tokenizer: Tokenizer, tasks: Sequence[LabelledTask], tokens: int = 128, most: int = 6) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        tasks: Sequence[LabelledTask],
+        tokens: int = 128,
+        most: int = 6,
+        letters: float = 0.5,
+    ) -> None:
         if not tasks:
             raise UserError("no task to write instructions from; give at least one")
-        self.prompts, self.tasks, self.most = Prompts(tokenizer, tokens), list(tasks), most
+        self.prompts, self.tasks, self.most, self.letters = Prompts(tokenizer, tokens), list(tasks), most, letters
         self._texts = [self.prompts.texts(task.texts) for task in tasks]
 
     def draw(self, random: np.random.Generator) -> Prompt:
@@ -227,7 +235,7 @@ class InstructionMix:
         shown = [choices[i] for i in order]
         place = int(np.flatnonzero(order == 0)[0])
         word = word_ids(self.prompts.tokenizer, task.labels[row])
-        if len(word) == 1 and random.random() < 0.5:
+        if len(word) == 1 and random.random() >= self.letters:
             listing, answer = Listing(_named(self.prompts.tokenizer, shown), ()), word[0]
         else:
             listing = by_letter(self.prompts.tokenizer, shown)

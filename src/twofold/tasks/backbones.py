@@ -15,7 +15,7 @@ from twofold.parts import Encoder, Part, SequenceModel, presets
 from twofold.tasks import instructed, reference, registry
 
 INSTRUCTED = "tiny-instructed"
-"""`tiny-encoder`, instructed on the made text tasks."""
+"""`tiny-encoder-2`, instructed on the made text tasks."""
 
 Backbone = str
 """`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`, or a preset and size such as `t5-3x128`
@@ -84,7 +84,7 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
         assert trained.tokenizer is not None
         return _without_head(trained.net, trained.tokenizer, trained.notes)
     if name == INSTRUCTED:
-        ready = instructed.reference_model("tiny-encoder", instructed.Plan(), seed)
+        ready = instructed.reference_model("tiny-encoder-2", instructed.Plan(), seed)
         assert isinstance(ready.net, SequenceModel)
         assert ready.tokenizer is not None
         return _without_head(ready.net, ready.tokenizer, ready.notes)

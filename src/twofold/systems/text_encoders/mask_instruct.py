@@ -32,6 +32,9 @@ from twofold.tasks.classify import (
     settings,
 )
 
+ACTS = {"question": "whether", "promise": "will", "thanks": "well"}
+"""Labels of `utterances` that are several tokens of the reference models' vocabulary, and words that are one."""
+
 
 @system(
     "mask-instruct",
@@ -49,7 +52,7 @@ from twofold.tasks.classify import (
         "prompt a BERT-like model",
     ),
     simplified=(
-        "instructions are written from six made task families, in place of 20 million examples of FLAN",
+        "instructions are written from five made task families, in place of 20 million examples of FLAN",
         "every prompt counts alike in the loss, dummies too; the paper does not say how it weighs them",
         "fine-tuning lists the labels in one order and is answered by the label itself or by its letter",
     ),
@@ -59,7 +62,7 @@ class MaskInstruct(ClassifySystem, TransformSystem):
 
     kind = "model"  # type: ignore[assignment]  # its card says that it is a transform too
 
-    backbone: str = Field("tiny-encoder", description="preset and size, reference model, checkpoint or folder")
+    backbone: str = Field("tiny-encoder-2", description="preset and size, reference model, checkpoint or folder")
     tune_layers: Literal[0] = Field(0, description="all layers are trained")
     tokens: int = Field(128, ge=16, le=8192, description="prompts are cut here")
     lr: float = Field(1e-3, gt=0, description="highest learning rate on a person's data")
@@ -69,12 +72,18 @@ class MaskInstruct(ClassifySystem, TransformSystem):
     answers: Literal["auto", "letters", "words"] = Field(
         "auto", description="answer with the label itself, with a letter, or with the label where it is one token"
     )
-    instruct_steps: int = Field(200, ge=0, description="steps of instruction tuning; 0: none")
-    instruct_lr: float = Field(1e-3, gt=0, description="highest learning rate of instruction tuning")
+    words: dict[str, str] = Field(
+        default_factory=dict, description="words that answer for labels, such as those of several tokens"
+    )
+    instruct_steps: int = Field(300, ge=0, description="steps of instruction tuning; 0: none")
+    instruct_lr: float = Field(2e-3, gt=0, description="highest learning rate of instruction tuning")
     dummy: Literal["mask-label", "mlm", "none"] = Field(
         "mask-label", description="what the dummies ask for: the mask itself, the hidden tokens, or no dummies"
     )
     dummy_share: float = Field(0.2, ge=0, lt=1, description="share of prompts that are dummies")
+    letters: float = Field(
+        0.2, ge=0, le=1, description="share of instructions answered by letter though the answer is one token"
+    )
     families: tuple[str, ...] = Field(instructed.FAMILIES, description="made text tasks to be instructed on")
 
     def serves(self, data: Any) -> str | None:
@@ -92,6 +101,7 @@ class MaskInstruct(ClassifySystem, TransformSystem):
             dummy=self.dummy,
             share=self.dummy_share,
             tokens=self.tokens,
+            letters=self.letters,
         )
 
     def fit(
@@ -111,7 +121,7 @@ class MaskInstruct(ClassifySystem, TransformSystem):
     def start(self, data: ClassifyData, seed: int) -> ClassifyModel:
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
-        reader = PromptReader(self.tokens, self.answers)
+        reader = PromptReader(self.tokens, self.answers, self.words)
         base = self._instructed(data, seed)
         assert base.tokenizer is not None
         if (room := reader.room(base.tokenizer, data.target.labels)) < 1:
@@ -155,7 +165,7 @@ class MaskInstruct(ClassifySystem, TransformSystem):
             raise UserError(f"{model.name} has no tokenizer, so it cannot be asked in words; give a model of text")
         net = instructed.with_words(_sequence(copy.deepcopy(model.net), model.name))
         history = instructed.instruct(net, model.tokenizer, tasks, self.plan(), seed)
-        spec = settings(OneLabel(tasks[0].names), PromptReader(self.tokens, self.answers))
+        spec = settings(OneLabel(tasks[0].names), PromptReader(self.tokens, self.answers, self.words))
         made = ClassifyModel(net, model.tokenizer, spec, list(model.history), dict(model.notes))
         report: dict[str, Any] = {"tasks": [task.name for task in tasks], "steps": self.instruct_steps}
         if history is not None:
@@ -174,7 +184,7 @@ class MaskInstruct(ClassifySystem, TransformSystem):
         paper="fine-tuned, the MLM head matches or surpasses a classification head; zero-shot, MMLU 43.1 with 0.4B",
         arms=(
             Arm("linear-head", backbone="tiny-instructed", tune_layers=0, tokens=128, batch=16, examples=64),
-            Arm("mask-instruct", batch=16, examples=64),
+            Arm("mask-instruct", batch=16, examples=64, words=ACTS),
         ),
         data="utterances",
         further=("reviews",),
@@ -183,12 +193,12 @@ class MaskInstruct(ClassifySystem, TransformSystem):
         budget=Steps(60),
         tune={"lr": (3e-4, 1e-3, 3e-3)},
         side=(
-            Arm("mask-instruct", examples=0, instruct_steps=0),
-            Arm("mask-instruct", examples=0, dummy="none"),
-            Arm("mask-instruct", examples=0),
-            Arm("mask-instruct", batch=16, examples=16),
-            Arm("mask-instruct", batch=16, examples=256),
-            Arm("mask-instruct", batch=16, examples=64, instruct_steps=0),
+            Arm("mask-instruct", examples=0, instruct_steps=0, words=ACTS),
+            Arm("mask-instruct", examples=0, dummy="none", words=ACTS),
+            Arm("mask-instruct", examples=0, words=ACTS),
+            Arm("mask-instruct", batch=16, examples=16, words=ACTS),
+            Arm("mask-instruct", batch=16, examples=256, words=ACTS),
+            Arm("mask-instruct", batch=16, examples=64, instruct_steps=0, words=ACTS),
         ),
         minutes=3,
     )

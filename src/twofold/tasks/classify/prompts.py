@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,16 +68,28 @@ class PromptStore:
 
 
 class PromptReader(Reader):
-    """Texts written as prompts of at most `tokens` tokens, answered in a style: auto, letters or words."""
+    """Texts written as prompts of at most `tokens` tokens, answered in a style: auto, letters or words.
+
+    Args:
+        words: what is listed and answered for a label, in its place.
+    """
 
     kind = "prompt"
     free_labels = True
 
-    def __init__(self, tokens: int, style: str = "auto") -> None:
-        self.tokens, self.style = tokens, style
+    def __init__(self, tokens: int, style: str = "auto", words: Mapping[str, str] | None = None) -> None:
+        self.tokens, self.style, self.words = tokens, style, dict(words or {})
 
     def spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, "tokens": self.tokens, "style": self.style}
+        return {"kind": self.kind, "tokens": self.tokens, "style": self.style, "words": self.words}
+
+    def listing(self, tokenizer: Tokenizer, labels: Sequence[str]) -> Listing:
+        """How the labels are listed and answered.
+
+        Raises:
+            UserError: the style has no answer for one of them.
+        """
+        return STYLES[self.style](tokenizer, [self.words.get(label, label) for label in labels])
 
     def written(
         self, tokenizer: Tokenizer, texts: Sequence[str], labels: Sequence[str]
@@ -89,12 +101,12 @@ class PromptReader(Reader):
         """
         TextReader.check(texts)
         prompts = Prompts(tokenizer, self.tokens)
-        listing = STYLES[self.style](tokenizer, labels)
+        listing = self.listing(tokenizer, labels)
         return [prompts.write(ids, listing) for ids in prompts.texts(texts)], listing
 
     def room(self, tokenizer: Tokenizer, labels: Sequence[str]) -> int:
         """Tokens that are left for a text beside the labels."""
-        return Prompts(tokenizer, self.tokens).room(STYLES[self.style](tokenizer, labels))
+        return Prompts(tokenizer, self.tokens).room(self.listing(tokenizer, labels))
 
     def logits(self, model: ClassifyModel, inputs: Inputs) -> np.ndarray:
         assert model.tokenizer is not None
