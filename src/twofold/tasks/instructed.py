@@ -48,7 +48,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "interest": "additional", "loan": "need", "make transfer": "send", "mortgage": "home", "open account": "open",
         "order card": "new", "pin blocked": "blocking", "raise limit": "limit", "refund missing": "return",
         "reset password": "password", "standing order": "month", "statement": "statement",
-        "transfer failed": "errors", "transfer pending": "after", "unknown payment": "unknown", "wrong cash": "difference",
+        "transfer failed": "errors", "transfer pending": "after", "unknown payment": "unknown",
+        "wrong cash": "difference",
     },
     "kinds": {
         "animal": "children", "body": "body", "clothing": "wrapper", "fruit": "tree", "furniture": "table",

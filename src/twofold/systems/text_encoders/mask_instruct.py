@@ -20,7 +20,7 @@ from twofold.data.instructions import tasks_of
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Encoder, Part, SequenceModel, TextClassifier
-from twofold.tasks import Fitted, Model, TransformSystem, backbones, instructed, reference
+from twofold.tasks import Change, Fitted, Model, backbones, instructed, reference
 from twofold.tasks.classify import (
     ClassifyData,
     ClassifyModel,
@@ -57,10 +57,8 @@ ACTS = {"question": "whether", "promise": "will", "thanks": "well"}
         "fine-tuning lists the labels in one order and is answered by the label itself or by its letter",
     ),
 )
-class MaskInstruct(ClassifySystem, TransformSystem):
+class MaskInstruct(ClassifySystem, Change):
     """Generative classifier: a prompt that ends in one mask, answered by the masked-language-model head."""
-
-    kind = "model"  # type: ignore[assignment]  # its card says that it is a transform too
 
     backbone: str = Field("tiny-encoder-2", description="preset and size, reference model, checkpoint or folder")
     tune_layers: Literal[0] = Field(0, description="all layers are trained")
