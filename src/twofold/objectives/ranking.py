@@ -16,13 +16,17 @@ Scores = Float[Tensor, "queries candidates"]
 Counted = Bool[Tensor, "queries candidates"]
 
 
-def pointwise(scores: Scores, grades: Scores, counted: Counted | None = None) -> Loss:
+def pointwise(scores: Scores, grades: Scores, counted: Counted | None = None, positive_weight: float = 1.0) -> Loss:
     """Every candidate by itself: cross-entropy of sigmoid(score) and its grade, in nats; figure `loss`.
 
     Args:
         grades: 0 to 1, the probability that the candidate answers.
+        positive_weight: how much an answer counts beside a candidate that is none.
     """
-    losses = F.binary_cross_entropy_with_logits(full_precision(scores), full_precision(grades), reduction="none")
+    scores = full_precision(scores)
+    losses = F.binary_cross_entropy_with_logits(
+        scores, full_precision(grades), pos_weight=scores.new_tensor(positive_weight), reduction="none"
+    )
     return _loss(average(losses, counted))
 
 
@@ -51,13 +55,25 @@ def list_softmax(scores: Scores, grades: Scores, counted: Counted | None = None)
     exponentials, so that one positive gives the usual softmax loss. Queries without a positive grade do not count.
     Figures `loss` and `accuracy` (the share of queries whose best candidate has a positive grade).
     """
+    return poly_softmax(scores, grades, counted, 0.0)
+
+
+def poly_softmax(scores: Scores, grades: Scores, counted: Counted | None = None, epsilon: float = 1.0) -> Loss:
+    """`list_softmax` plus `epsilon · Σ y (1 − softmax(s))`, y being the grades' shares; the same figures.
+
+    Leng et al. 2022 (PolyLoss), https://arxiv.org/abs/2204.12511; for ranking, Zhuang et al. 2022,
+    https://arxiv.org/abs/2210.10634, section 4.3.
+    """
     counted = torch.ones_like(scores, dtype=torch.bool) if counted is None else counted
     scores = full_precision(scores).masked_fill(~counted, float("-inf"))
     grades = full_precision(grades).masked_fill(~counted, 0.0)
     total = grades.sum(1, keepdim=True)
     shares = grades / total.clamp_min(torch.finfo(grades.dtype).tiny)
     asked = total[:, 0] > 0
-    losses = -(shares * scores.log_softmax(1).masked_fill(~counted, 0.0)).sum(1)
+    logs = scores.log_softmax(1).masked_fill(~counted, 0.0)
+    losses = -(shares * logs).sum(1)
+    if epsilon:
+        losses = losses + epsilon * (shares * (1 - logs.exp())).sum(1)
     best = scores.detach().argmax(1, keepdim=True)
     right = average((grades.gather(1, best)[:, 0] > 0).to(scores.dtype), asked)
     value = average(losses.masked_fill(~asked, 0.0), asked)

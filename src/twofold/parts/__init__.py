@@ -12,7 +12,8 @@ from twofold.parts.cascades import Cascade
 from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
 from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
-from twofold.parts.embeddings import Table, TokenEmbedding
+from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
+from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
@@ -81,11 +82,13 @@ __all__ = [
     "CodeAttention",
     "CompactMatrix",
     "CrossAttention",
+    "CrossEncoder",
     "Dense",
     "Encoder",
     "EuclideanNeighbours",
     "FirstM",
     "Head",
+    "HeadScorer",
     "Headed",
     "KeyValueCache",
     "LMHead",
@@ -111,6 +114,7 @@ __all__ = [
     "NoPosition",
     "NtkStretch",
     "Outliers",
+    "OverlapEmbedding",
     "Packed",
     "PackedLinear",
     "PackedTable",
@@ -138,6 +142,7 @@ __all__ = [
     "Stack",
     "StackCache",
     "StandIn",
+    "StepScorer",
     "T5Bias",
     "Table",
     "Tap",
@@ -150,6 +155,7 @@ __all__ = [
     "TwoTowers",
     "WeightedMean",
     "Wiring",
+    "WordScorer",
     "add_aux",
     "add_guides",
     "bert",

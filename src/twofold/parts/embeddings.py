@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from twofold.errors import UserError
@@ -121,3 +123,53 @@ class TokenEmbedding(Embedding):
             raise UserError("this network knows no token types; leave types out")
         x = self.position.embed(x, positions)
         return x if self.norm is None else self.norm(x)
+
+
+class OverlapEmbedding(Embedding):
+    """For two texts in one sequence: a learned vector is added to tokens that stand in the other text too.
+
+    A small cross-encoder does not learn to match words exactly within a short training; this tells it where they do.
+
+    Args:
+        embedding: of the tokens.
+        separator: the token that ends the first text, and the second.
+        silent: tokens that are never marked (those with a role).
+    """
+
+    def __init__(self, embedding: Embedding, separator: int, silent: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.embedding, self.separator, self.silent = embedding, separator, tuple(silent)
+        self.dim, self.vocab = embedding.dim, embedding.vocab
+        self.mark = nn.Parameter(torch.empty(self.dim))
+        normal(self.mark, self.dim**-0.5)
+
+    @property
+    def table(self) -> Float[Tensor, "vocab dim"] | None:
+        """The token vectors, for tied heads."""
+        return self.embedding.table
+
+    @property
+    def max_len(self) -> int | None:
+        """Longest input; None: no limit."""
+        return self.embedding.max_len
+
+    def overlap(self, ids: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
+        """Which tokens stand in the other text too."""
+        number = (ids == self.separator).cumsum(1)  # of the text that a token belongs to
+        loud = ids != self.separator
+        for token in self.silent:
+            loud = loud & (ids != token)
+        first, second = loud & (number == 0), loud & (number == 1)
+        alike = (ids[:, :, None] == ids[:, None, :]) & first[:, :, None] & second[:, None, :]
+        return alike.any(2) | alike.any(1)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch time"],
+        positions: Int[Tensor, "rows time"] | None = None,
+        types: Int[Tensor, "batch time"] | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        """States of the tokens, marked ones moved by the vector."""
+        extra = {} if types is None else {"types": types}
+        states: Tensor = self.embedding(ids, positions, **extra)
+        return states + self.overlap(ids)[..., None] * self.mark

@@ -71,7 +71,7 @@ def load(reference: str | Path, device: str = "cpu") -> Model:
                 raise UserError(f"{path} holds no network, and no installed system can open it")
             model: Model = opener(saved)
         else:
-            model = model_task.model.restore(saved)
+            model = model_task.kind_of(saved.task).restore(saved)
         return model.to(device)
     return _imported(path).to(device)
 

@@ -57,6 +57,10 @@ class Task(ABC):
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Any:
         """The task's data from a name, a path or rows, split into train, validation and test."""
 
+    def kind_of(self, spec: Mapping[str, Any]) -> type[Model]:
+        """The class of a saved model with those settings, where the task has several."""
+        return self.model
+
     def metric_of(self, data: Any) -> str:
         """The main figure on this data, where it depends on the data."""
         return self.metric

@@ -2,6 +2,8 @@
 
 from twofold.tasks.search.data import SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, Hit, LexicalModel, SearchModel
+from twofold.tasks.search.pairs import PairModel
+from twofold.tasks.search.rerank import ListBatch, RerankSystem
 from twofold.tasks.search.system import PairBatch, PairBatches, SearchSystem
 from twofold.tasks.search.task import SearchTask
 
@@ -9,8 +11,11 @@ __all__ = [
     "EncoderModel",
     "Hit",
     "LexicalModel",
+    "ListBatch",
     "PairBatch",
     "PairBatches",
+    "PairModel",
+    "RerankSystem",
     "SearchData",
     "SearchModel",
     "SearchSystem",

@@ -12,8 +12,10 @@ from twofold.data import Rows, read
 from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
+from twofold.tasks.search import lexical
 from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
+from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.vectors import Dense
 from twofold.tasks.task import Evaluation, Task
 
@@ -34,15 +36,22 @@ class SearchTask(Task):
         rows = source if isinstance(source, Rows) else read(source, columns=columns)
         return from_rows(rows)
 
+    def kind_of(self, spec: Mapping[str, Any]) -> type[Model]:
+        return PairModel if "pairs" in spec else EncoderModel
+
     def evaluate(self, model: Model, data: SearchData, part: str = "test", **setting: Any) -> Evaluation:
         """Ranks the part's documents for each of its queries.
 
         Args:
             setting: `pool` and `queries` cut the number of documents and queries;
                 `sample` chooses which (a repeat of a claim). `candidates`: each query ranks only the documents
-                that were judged for it, answers and rivals; adds `recall@1`.
+                that were judged for it, answers and rivals; adds `recall@1`. `pairs`: nothing is ranked; so many
+                pairs, every second of them an answer and the others BM25's best wrong ones, are told apart (`auc`,
+                the area under the ROC curve).
         """
         assert isinstance(model, SearchModel)
+        if "pairs" in setting:
+            return _told_apart(model, data, part, int(setting["pairs"]))
         pool, asked = sample(data, part, setting)
         index = model.build_index([data.documents[i] for i in pool])
         listed = bool(setting.get("candidates"))
@@ -126,6 +135,36 @@ def sample(data: SearchData, part: str, setting: Mapping[str, Any]) -> tuple[np.
     answers = {d for q in chosen for d in data.relevant[q]}
     others = np.random.default_rng(number).permutation([d for d in pool if d not in answers])
     return np.sort(np.concatenate([sorted(answers), others[: max(0, size - len(answers))]]).astype(np.int64)), chosen
+
+
+def pairs_of(data: SearchData, part: str, count: int) -> list[tuple[int, int, int]]:
+    """`count` pairs of a part as (query, document, 1 or 0): each query with an answer and with BM25's best wrong one.
+
+    Raises:
+        UserError: the part has not so many.
+    """
+    pool = data.pool(part)
+    order = np.random.default_rng(0).permutation(data.asked(part))
+    engine = lexical.fit_bm25([data.documents[i] for i in pool])
+    found, scores = lexical.top(engine, [data.queries[q] for q in order], 20)
+    made: list[tuple[int, int, int]] = []
+    for query, row, score in zip(order.tolist(), found, scores, strict=True):
+        wrong = [int(pool[p]) for p, s in zip(row, score, strict=True) if s > 0 and pool[p] not in data.relevant[query]]
+        if wrong and len(made) < count:
+            made += [(query, min(data.relevant[query]), 1), (query, wrong[0], 0)]
+    if len(made) < count:
+        raise UserError(
+            f"{data.name}: {count} pairs were asked for, and its {part} part gives {len(made)}; ask for fewer"
+        )
+    return made
+
+
+def _told_apart(model: SearchModel, data: SearchData, part: str, count: int) -> Evaluation:
+    made = pairs_of(data, part, count)
+    scores = model.pair_scores([data.queries[q] for q, _, _ in made], [data.documents[d] for _, d, _ in made])
+    right, wrong = scores[::2], scores[1::2]
+    above = (right[:, None] > wrong).mean(1) + 0.5 * (right[:, None] == wrong).mean(1)
+    return Evaluation({"auc": float(above.mean())}, above)
 
 
 def rivals(data: SearchData, query: int) -> tuple[int, ...]:
