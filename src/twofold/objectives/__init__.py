@@ -1,6 +1,6 @@
 """What a model is asked to do: losses, and the corruptions that go with them. One function each."""
 
-from twofold.objectives import classification, distillation, ranking
+from twofold.objectives import classification, distillation, margins, ranking
 from twofold.objectives.causal import causal
 from twofold.objectives.contrastive import info_nce
 from twofold.objectives.loss import IGNORED, Loss
@@ -16,6 +16,7 @@ __all__ = [
     "distillation",
     "flops",
     "info_nce",
+    "margins",
     "mask_tokens",
     "masked",
     "nested",

@@ -116,12 +116,13 @@ class _Reproduction:
         return outcome
 
     def _tuned(self, arm: Arm) -> tuple[Arm, dict[str, Any] | None]:
-        """The arm with its tuned options, chosen on validation with a spare seed, and the scores."""
-        if not set(self.claim.tune) <= set(getattr(resolve(arm.id), "__dataclass_fields__", {})):
-            return arm, None
+        """The arm with its tuned options, those that it has, chosen on validation with a spare seed, and the scores."""
+        known = getattr(resolve(arm.id), "__dataclass_fields__", {})
         chosen, scores = dict(arm.options), {}
         better = max if self.claim.direction == "higher" else min
         for option, candidates in self.claim.tune.items():
+            if option not in known:
+                continue
             found = {}
             for value in candidates:
                 trial = Arm(arm.id, **{**chosen, **self.claim.trial, option: value})
@@ -129,7 +130,7 @@ class _Reproduction:
                 found[value] = outcome.figures[self.claim.tune_by or self.claim.metric]
             chosen[option] = better(found, key=lambda v: found[v])
             scores[option] = {str(k): round(v, 4) for k, v in found.items()}
-        return Arm(arm.id, **chosen), scores
+        return Arm(arm.id, **chosen), scores or None
 
     def _beside(self, arm: Arm, method: Arm) -> tuple[Arm, None]:
         """A side arm: it takes what was chosen for the method, where it has those options and does not set them."""

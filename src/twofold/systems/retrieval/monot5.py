@@ -21,7 +21,7 @@ from twofold.tasks import instructed
 from twofold.tasks.search import ListBatch, RerankSystem
 
 TEMPLATE = "Query: {query} Document: {document} Relevant:"
-# Both arms of the claim: 32 pairs, a query's answer and its best wrong document, eight a step.
+# Both arms of the claim: 32 pairs, a query's answer and a wrong document that BM25 ranks high, eight a step.
 FEW: dict[str, Any] = {
     "backbone": "smollm2",
     "template": TEMPLATE,
@@ -29,7 +29,7 @@ FEW: dict[str, Any] = {
     "document_tokens": 32,
     "examples": 16,
     "candidates": 2,
-    "negatives": 1,
+    "negatives": 20,
     "batch": 4,
 }
 

@@ -4,7 +4,7 @@ from twofold.tasks.search.data import SearchData, from_rows
 from twofold.tasks.search.model import EncoderModel, Hit, LexicalModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.rerank import ListBatch, RerankSystem
-from twofold.tasks.search.system import PairBatch, PairBatches, SearchSystem
+from twofold.tasks.search.system import PairBatch, PairBatches, SearchSystem, Triples
 from twofold.tasks.search.task import SearchTask
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "SearchModel",
     "SearchSystem",
     "SearchTask",
+    "Triples",
     "from_rows",
 ]

@@ -84,7 +84,7 @@ class RerankSystem(TrainedSystem):
     batch: int = Field(8, ge=1, description="lists in a batch")
     candidates: int = Field(8, ge=2, le=1000, description="documents in a list: what answers, and hard negatives")
     negatives: int = Field(30, ge=1, le=1000, description="hard negatives of a query, of which its lists are drawn")
-    examples: int | None = Field(None, ge=1, description="learn from so many queries, drawn by the seed; none: all")
+    examples: int | None = Field(None, ge=1, description="learn from so many lists, drawn once by the seed; none: all")
     lr: float = Field(3e-4, gt=0, description="highest learning rate")
 
     @abstractmethod
@@ -150,8 +150,8 @@ class RerankSystem(TrainedSystem):
 class ListBatches:
     """Lists drawn for each step: a query's answers, and hard negatives that BM25 finds or the data names.
 
-    At least one place of a list is a negative's; of more answers than fit, chance takes some. Queries for which
-    there is no negative are left out.
+    With `examples`, each query has one list, drawn once. At least one place of a list is a negative's; of more
+    answers than fit, chance takes some. Queries for which there is no negative are left out.
 
     Raises:
         UserError: no query has a negative, or fewer have one than are asked for.
@@ -172,11 +172,13 @@ class ListBatches:
         self.order = Order(len(asked), min(system.batch, len(asked)), seed)
 
     def __call__(self, step: int, progress: float) -> ListBatch:
-        random = np.random.default_rng((self.seed, step))
+        steps = np.random.default_rng((self.seed, step))
+        once = self.system.examples is not None
         size = self.system.candidates
         queries, documents = [], []
         grades, counted = torch.zeros(0, size), torch.zeros(0, size, dtype=torch.bool)
         for query in self.asked[self.order(step)]:
+            random = np.random.default_rng((self.seed, int(query))) if once else steps
             relevant = self.data.relevant[query]
             right = random.permutation(sorted(relevant))[: size - 1]
             wrong = random.permutation(self.wrong[int(query)])[: size - len(right)]

@@ -137,7 +137,7 @@ class PairBatches:
     def __call__(self, step: int, progress: float) -> PairBatch:
         pairs = self.pairs[self.order(step)]
         queries, documents = pairs[:, 0], pairs[:, 1]
-        mined = [self.negatives.get(int(q), _NONE) if progress >= self.hard_after else _NONE for q in queries]
+        mined = self.wrong(queries, step, progress)
         owners = np.repeat(np.arange(len(queries)), [len(found) for found in mined])
         documents = np.concatenate([documents, *mined])
         return PairBatch(
@@ -147,6 +147,23 @@ class PairBatches:
             torch.from_numpy(documents),
             torch.from_numpy(owners),
         )
+
+    def wrong(self, queries: np.ndarray, step: int, progress: float) -> list[np.ndarray]:
+        """Documents that each query of a step brings as its negatives."""
+        return [self.negatives.get(int(q), _NONE) if progress >= self.hard_after else _NONE for q in queries]
+
+
+class Triples(PairBatches):
+    """Pairs, each with one document of the training part that chance takes anew at every step; never an answer."""
+
+    def wrong(self, queries: np.ndarray, step: int, progress: float) -> list[np.ndarray]:
+        random = np.random.default_rng((self.seed, step))
+        pool = self.data.pool("train")
+        found = []
+        for query in queries:
+            drawn = random.permutation(len(pool))[: len(self.data.relevant[query]) + 1]
+            found.append(np.array([next(d for d in pool[drawn] if d not in self.data.relevant[query])]))
+        return found
 
 
 def _store(

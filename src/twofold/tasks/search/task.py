@@ -46,8 +46,8 @@ class SearchTask(Task):
             setting: `pool` and `queries` cut the number of documents and queries;
                 `sample` chooses which (a repeat of a claim). `candidates`: each query ranks only the documents
                 that were judged for it, answers and rivals; adds `recall@1`. `pairs`: nothing is ranked; so many
-                pairs, every second of them an answer and the others BM25's best wrong ones, are told apart (`auc`,
-                the area under the ROC curve).
+                pairs are told apart, every second an answer and the others wrong documents that BM25 ranks high
+                (`auc`, the area under the ROC curve).
         """
         assert isinstance(model, SearchModel)
         if "pairs" in setting:
@@ -138,20 +138,20 @@ def sample(data: SearchData, part: str, setting: Mapping[str, Any]) -> tuple[np.
 
 
 def pairs_of(data: SearchData, part: str, count: int) -> list[tuple[int, int, int]]:
-    """`count` pairs of a part as (query, document, 1 or 0): each query with an answer and with BM25's best wrong one.
+    """`count` pairs as (query, document, 1 or 0): each query with an answer, and with one that BM25 ranks in error.
 
     Raises:
         UserError: the part has not so many.
     """
-    pool = data.pool(part)
-    order = np.random.default_rng(0).permutation(data.asked(part))
+    pool, random = data.pool(part), np.random.default_rng(0)
+    order = random.permutation(data.asked(part))
     engine = lexical.fit_bm25([data.documents[i] for i in pool])
     found, scores = lexical.top(engine, [data.queries[q] for q in order], 20)
     made: list[tuple[int, int, int]] = []
     for query, row, score in zip(order.tolist(), found, scores, strict=True):
-        wrong = [int(pool[p]) for p, s in zip(row, score, strict=True) if s > 0 and pool[p] not in data.relevant[query]]
+        wrong = [int(d) for d in pool[row[score > 0]] if d not in data.relevant[query]]
         if wrong and len(made) < count:
-            made += [(query, min(data.relevant[query]), 1), (query, wrong[0], 0)]
+            made += [(query, min(data.relevant[query]), 1), (query, wrong[random.integers(len(wrong))], 0)]
     if len(made) < count:
         raise UserError(
             f"{data.name}: {count} pairs were asked for, and its {part} part gives {len(made)}; ask for fewer"
