@@ -1,6 +1,6 @@
 """The task `search`: its data, vectors, indexes, models and systems."""
 
-from twofold.tasks.search.data import SearchData, from_rows
+from twofold.tasks.search.data import SearchData, from_collection, from_rows
 from twofold.tasks.search.model import EncoderModel, Hit, LexicalModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.rerank import ListBatch, RerankSystem
@@ -21,5 +21,6 @@ __all__ = [
     "SearchSystem",
     "SearchTask",
     "Triples",
+    "from_collection",
     "from_rows",
 ]

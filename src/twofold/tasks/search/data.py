@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from twofold.data.collections import Collection
 from twofold.data.rows import Rows
 from twofold.data.splits import adopt, split
 from twofold.errors import UserError
 
 PARTS = ("train", "validation", "test")
+EVERY = "every"
 SHARES = (0.5, 0.1, 0.4)  # search needs a pool: test queries look among the documents of the test part
 
 
@@ -25,7 +27,7 @@ class SearchData:
         name, source, fingerprint: of the data set.
         documents: texts, no two alike.
         document_ids: their names, unique.
-        document_parts: "train", "validation" or "test" of each.
+        document_parts: "train", "validation" or "test" of each; "every" where all queries look among the same.
         queries: texts.
         query_parts: the part of each.
         relevant: for each query, document index to grade (1 or more).
@@ -47,7 +49,7 @@ class SearchData:
 
     def pool(self, part: str) -> np.ndarray:
         """Indices of a part's documents, `[n]`."""
-        return np.flatnonzero(self.document_parts == part)
+        return np.flatnonzero((self.document_parts == part) | (self.document_parts == EVERY))
 
     def asked(self, part: str) -> np.ndarray:
         """Indices of a part's queries, `[n]`."""
@@ -139,6 +141,57 @@ def from_rows(rows: Rows) -> SearchData:
         notes=notes if len(usable) < len(queries) + 1 and notes[0][0] != "0" else (),
         rivals=tuple(tuple(d for d in refused.get(key, ()) if d not in asked[key]) for key in asked) if refused else (),
     )
+
+
+def from_collection(found: Collection) -> SearchData:
+    """Search data of a collection: every query looks among all documents, as collections are measured.
+
+    Queries keep the part that the files say; where there is one file of judgements, they are split by their text.
+    Documents with equal texts are one, under the first of their ids.
+    """
+    first: dict[str, int] = {}
+    for text in found.documents.values():
+        first.setdefault(text, len(first))
+    names: dict[int, str] = {}
+    for id, text in found.documents.items():
+        names.setdefault(first[text], id)
+    grades = {
+        query: _best((first[found.documents[d]], grade) for d, grade in judged.items())
+        for query, judged in found.judgements.items()
+    }
+    asked = [query for query, judged in grades.items() if any(grade > 0 for grade in judged.values())]
+    texts = [found.queries[query] for query in asked]
+    given = [found.parts.get(query) for query in asked]
+    whole = None not in given and "train" in given
+    splits = [str(part) for part in given] if whole else None
+    parts = split(Rows.of({"text": texts}, name=found.name, source=found.source, splits=splits), SHARES).splits
+    notes = list(found.notes)
+    if splits is None:
+        notes.append("queries were split by their text; all parts search the same documents")
+    if len(first) < len(found.documents):
+        notes.append(f"documents with the text of another, counted as that one: {len(found.documents) - len(first)}")
+    refused = [tuple(d for d, grade in grades[query].items() if grade <= 0) for query in asked]
+    return SearchData(
+        name=found.name,
+        source=found.source,
+        fingerprint=found.fingerprint,
+        documents=tuple(first),
+        document_ids=tuple(names[i] for i in range(len(first))),
+        document_parts=np.full(len(first), EVERY, dtype="<U10"),
+        queries=tuple(texts),
+        query_parts=np.array(parts, dtype="<U10"),
+        relevant=tuple({d: g for d, g in grades[query].items() if g > 0} for query in asked),
+        notes=tuple(notes),
+        rivals=tuple(refused) if any(refused) else (),
+    )
+
+
+def _best(judged: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """The higher grade where a document is judged under several ids."""
+    found: dict[int, int] = {}
+    for document, grade in judged:
+        found[document] = max(grade, found.get(document, grade))
+    return found
 
 
 def _parts(rows: Rows) -> list[str]:

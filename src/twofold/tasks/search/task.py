@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from twofold.data import Rows, read
+from twofold.data import Rows, collections, read
 from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
-from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_rows
+from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_collection, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.vectors import Dense
@@ -33,6 +33,9 @@ class SearchTask(Task):
     shares: ClassVar[tuple[float, float, float]] = SHARES
 
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> SearchData:
+        """Rows of queries with documents; or a folder with a collection of BEIR, TREC or SMART files."""
+        if not isinstance(source, Rows) and collections.find(Path(source)) is not None:
+            return from_collection(collections.read_collection(Path(source)))
         rows = source if isinstance(source, Rows) else read(source, columns=columns)
         return from_rows(rows)
 
