@@ -80,9 +80,9 @@ def export_hf(
     config = {**{key: hints[key] for key in _HINTS if key in hints}, **config}
     limit = config["max_position_embeddings"] = number(config, "max_position_embeddings", _CONTEXT)
     config["torch_dtype"] = str(next(iter(state.values())).dtype).removeprefix("torch.")
-    for role in ("pad", "bos", "eos"):
+    for role in ("pad", "bos", "eos", "cls", "sep"):
         config[f"{role}_token_id"] = getattr(tokenizer, role, None)
-    stored = {_their_name(form, name, config): tensor for name, tensor in state.items()}
+    stored = form.together({_their_name(form, name, config): tensor for name, tensor in state.items()})
     if target.exists() and not fresh and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} is not empty; choose another folder, or replace it (fresh=True, --fresh)")
     if target.exists() and any(target.iterdir()) and not (target / "config.json").is_file():

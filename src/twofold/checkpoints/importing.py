@@ -118,6 +118,7 @@ def _checked(found: Imported) -> Imported:
 def _network(
     form: Format, config: Mapping[str, Any], stored: Mapping[str, Tensor], what: str, dtype: torch.dtype | None
 ) -> tuple[SequenceModel, list[str]]:
+    stored = form.apart(stored)
     named, left = form.named(stored, config)
     given = {plain: stored[name] for name, plain in named.items()}
     net = built(form.to_spec(config), what)

@@ -9,9 +9,10 @@ from twofold.checkpoints.formats.base import Format, Refused
 from twofold.checkpoints.formats.bert import bert
 from twofold.checkpoints.formats.fill import fill_up
 from twofold.checkpoints.formats.llama import llama
+from twofold.checkpoints.formats.modernbert import modernbert
 from twofold.errors import UserError
 
-FORMATS: tuple[Format, ...] = (bert, llama)
+FORMATS: tuple[Format, ...] = (bert, llama, modernbert)
 """Every format that can be read and written."""
 
 
@@ -49,4 +50,4 @@ def of_network(spec: Mapping[str, Any], fill: bool = False) -> tuple[Format, dic
     raise min(refusals, key=lambda refusal: refusal.faults)
 
 
-__all__ = ["FORMATS", "Format", "Refused", "bert", "fill_up", "llama", "of_config", "of_network"]
+__all__ = ["FORMATS", "Format", "Refused", "bert", "fill_up", "llama", "modernbert", "of_config", "of_network"]

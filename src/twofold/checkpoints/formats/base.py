@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from twofold.checkpoints.formats.shape import Difference, Spec, differences, expanded
 from twofold.errors import UserError
 
@@ -85,6 +87,14 @@ class Format(ABC):
     @abstractmethod
     def stored(self, name: str, config: Mapping[str, Any]) -> str:
         """A name that `theirs` gave, as the class in `config`'s `architectures` spells it."""
+
+    def apart(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors as stored, those that the format lays into one matrix taken apart. Before `named`."""
+        return dict(tensors)
+
+    def together(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors as the format stores them: the inverse of `apart`, after `stored`."""
+        return dict(tensors)
 
     @abstractmethod
     def widths(self, network: Spec) -> tuple[int, int, int]:
