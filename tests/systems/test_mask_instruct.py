@@ -24,7 +24,7 @@ from twofold.tasks import instructed, load
 from twofold.tasks import task as task_named
 from twofold.tasks.classify import ClassifyModel, OneLabel, PromptReader, PromptStore, settings
 from twofold.tasks.examples import small_model
-from twofold.tasks.reference import MaskedModel
+from twofold.tasks.represent import MaskedModel
 
 
 def labelled() -> Rows:

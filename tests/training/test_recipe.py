@@ -5,12 +5,12 @@ from torch import nn
 
 from twofold.errors import UserError
 from twofold.training import Recipe
-from twofold.training.recipe import adamw
+from twofold.training.recipe import optimizer as optimizer_of
 
 
 def test_matrices_decay_and_vectors_do_not():
     net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3))
-    optimizer = adamw(net.parameters(), Recipe(lr=0.5, weight_decay=0.3, betas=(0.8, 0.7), eps=1e-5))
+    optimizer = optimizer_of(net.parameters(), Recipe(lr=0.5, weight_decay=0.3, betas=(0.8, 0.7), eps=1e-5))
     decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {name: decay[p] for name, p in net.named_parameters()} == {
         "0.weight": 0.3,
@@ -35,6 +35,9 @@ def test_matrices_decay_and_vectors_do_not():
         ("clip", -1.0),
         ("accumulate", 0),
         ("dtype", "float16"),
+        ("optimizer", "sgd"),
+        ("schedule", "linear"),
+        ("cooldown", 1.5),
     ],
 )
 def test_bad_values_are_refused_by_name(name, value):

@@ -17,6 +17,15 @@ def test_warm_up_then_half_a_cosine():
     assert [learning_rate(recipe, s) for s in shares] == pytest.approx([0.0, 1.0, 2.0, quarter, 1.1, 0.2])
 
 
+def test_a_trapezoid_falls_by_the_root_of_time():
+    recipe = Recipe(lr=2.0, warmup=0.1, final=0.0, schedule="trapezoid", cooldown=0.4)
+    shares = (0.05, 0.1, 0.3, 0.6, 0.7, 1.0)
+    assert [learning_rate(recipe, s) for s in shares] == pytest.approx([1.0, 2.0, 2.0, 2.0, 1.0, 0.0], abs=1e-12)
+    whole = Recipe(lr=2.0, warmup=0.5, final=0.1, schedule="trapezoid", cooldown=1.0)
+    assert learning_rate(whole, 0.5) == 2.0
+    assert learning_rate(whole, 1.0) == pytest.approx(0.2)
+
+
 def test_the_ends_of_the_warm_up():
     assert learning_rate(Recipe(lr=3.0, warmup=0.0), 0.0) == 3.0
     assert learning_rate(Recipe(lr=3.0, warmup=1.0), 0.5) == 1.5

@@ -221,7 +221,7 @@ def modernbert(
     return SequenceModel(TokenEmbedding(vocab, dim, norm=norm()), Stack(blocks, norm()), made)
 
 
-MODERNBERT: dict[str, dict[str, int]] = {
+MODERNBERT: dict[str, dict[str, Any]] = {
     "tiny": {"dim": 96, "layers": 4, "heads": 4, "hidden": 256},
     "base": {"dim": 768, "layers": 22, "heads": 12, "hidden": 1152},
     "large": {"dim": 1024, "layers": 28, "heads": 16, "hidden": 2624},

@@ -27,6 +27,7 @@ from twofold.objectives.loss import IGNORED
 from twofold.objectives.masked import Tokens
 from twofold.parts import Head, LMHead, MLMHead, SequenceModel, TiedHead
 from twofold.tasks import reference
+from twofold.tasks.represent import MaskedModel
 from twofold.training import History, Recipe, train
 
 FAMILIES = ("doc-topics", "intents", "kinds", "mini-nli", "pyfacts")
@@ -180,7 +181,7 @@ def families(names: Sequence[str]) -> tuple[list[LabelledTask], str]:
     return tasks, "+".join(rows.fingerprint for rows in sets)
 
 
-def reference_model(base: str, plan: Plan, seed: int) -> reference.MaskedModel:
+def reference_model(base: str, plan: Plan, seed: int) -> MaskedModel:
     """The reference model `base` of that seed, instructed: from the cache, or made now (about a minute) and kept."""
     start = reference.model(base, seed)
     tasks, fingerprint = families(plan.families)
@@ -197,8 +198,8 @@ def reference_model(base: str, plan: Plan, seed: int) -> reference.MaskedModel:
             assert start.tokenizer is not None
             net = with_words(start.net)
             history = instruct(net, start.tokenizer, tasks, plan, seed)
-            made = reference.MaskedModel(net, start.tokenizer, start.spec, start.history, start.notes)
+            made = MaskedModel(net, start.tokenizer, start.spec, start.history, start.notes)
             last = round(float(history.curve[-1]["loss"]), 4) if history is not None else None
             made.remember("instructed", {"seed": seed, **asdict(plan)}, {"loss": last})
             made.save(place / "model")
-    return reference.MaskedModel.restore(folder.read(place / "model"))
+    return MaskedModel.restore(folder.read(place / "model"))

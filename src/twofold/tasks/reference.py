@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,16 +30,11 @@ from twofold.objectives import Loss, causal, mask_tokens, masked
 from twofold.parts import Mask, SequenceModel, presets
 from twofold.tasks.language import LanguageModel, TokenBatch, Windows
 from twofold.tasks.model import Model
+from twofold.tasks.represent import MaskedModel
 from twofold.tasks.search.data import SHARES
 from twofold.training import Recipe, train
 
 _TOLERANCE = 1e-4
-
-
-class MaskedModel(Model):
-    """A two-way network that fills in masked tokens."""
-
-    task: ClassVar[str] = "represent"
 
 
 @dataclass(frozen=True)

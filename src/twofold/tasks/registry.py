@@ -16,6 +16,7 @@ _TASKS = {
     "search": "twofold.tasks.search.task:SearchTask",
     "classify": "twofold.tasks.classify:ClassifyTask",
     "language": "twofold.tasks.language:LanguageTask",
+    "represent": "twofold.tasks.represent:RepresentTask",
     "solve": "twofold.tasks.solve:SolveTask",
     "store": "twofold.tasks.store:StoreTask",
 }

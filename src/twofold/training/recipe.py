@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from twofold.errors import UserError
+from twofold.training.stable_adamw import StableAdamW
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """AdamW with warm-up, cosine decay and clipping.
+    """An optimizer, a schedule of its learning rate, and clipping.
 
     Attributes:
         lr: the highest learning rate.
@@ -27,6 +28,9 @@ class Recipe:
         clip: the highest norm of the whole gradient; 0 for no limit.
         accumulate: batches per step; their losses are averaged.
         dtype: what the forward pass computes in; weights and updates stay as the network holds them.
+        optimizer: adamw, or stable-adamw (see `StableAdamW`).
+        schedule: the way down from `lr` to `final`: along a cosine, or constant until the last `cooldown` (trapezoid).
+        cooldown: the share of the budget over which a trapezoid falls, in [0, 1 - warmup].
     """
 
     lr: float = 1e-3
@@ -38,6 +42,9 @@ class Recipe:
     clip: float = 1.0
     accumulate: int = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    optimizer: Literal["adamw", "stable-adamw"] = "adamw"
+    schedule: Literal["cosine", "trapezoid"] = "cosine"
+    cooldown: float = 0.2
 
     def __post_init__(self) -> None:
         bounds = (
@@ -50,27 +57,37 @@ class Recipe:
             ("clip", self.clip >= 0, "at least 0"),
             ("accumulate", self.accumulate >= 1, "at least 1"),
             ("dtype", self.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
+            ("optimizer", self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
+            ("schedule", self.schedule in ("cosine", "trapezoid"), "cosine or trapezoid"),
+            ("cooldown", 0 <= self.cooldown <= 1, "between 0 and 1"),
         )
         for name, good, allowed in bounds:
             if not good:
                 raise UserError(f"the recipe's {name} is {getattr(self, name)!r}; it must be {allowed}")
 
 
-def adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    """The recipe's optimizer over `parameters`, in torch's fused form where the device has one."""
+def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over `parameters`; matrices decay, vectors do not."""
     every = list(parameters)
-    matrices = [p for p in every if p.ndim >= 2]
-    vectors = [p for p in every if p.ndim < 2]
     groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in every if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in every if p.ndim < 2], "weight_decay": 0.0},
     ]
+    return OPTIMIZERS[recipe.optimizer]([group for group in groups if group["params"]], recipe)
+
+
+def _adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     # On one core the fused kernel takes a fourth to a tenth of the time of the others.
-    fused = all(p.device.type in ("cpu", "cuda") for p in every)
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        betas=recipe.betas,
-        eps=recipe.eps,
-        fused=fused or None,
-    )
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused or None)
+
+
+def _stable_adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    return StableAdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "stable-adamw": _stable_adamw,
+}
+"""Optimizers by name: groups of parameters and a recipe -> an optimizer."""

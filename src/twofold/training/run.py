@@ -21,7 +21,7 @@ from twofold.training.checkpoint import Checkpoint
 from twofold.training.clock import Clock
 from twofold.training.figures import Figures
 from twofold.training.history import Curve, History
-from twofold.training.recipe import Recipe, adamw
+from twofold.training.recipe import Recipe, optimizer
 from twofold.training.schedule import Spent, learning_rate
 from twofold.training.validation import Validation
 
@@ -49,7 +49,7 @@ class Run:
         if not self._names:
             raise UserError("there is nothing to train: every parameter is frozen; set requires_grad on some")
         self.device = next(iter(self._names)).device
-        self._optimizer = adamw(self._names, recipe)
+        self._optimizer = optimizer(self._names, recipe)
         self._module = distributed.replicated(_Objective(net, loss))
         self._figures = Figures(self.device)
         self.spent = Spent()

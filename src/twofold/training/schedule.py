@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twofold.catalog.claims import Budget, Seconds, Steps, Tokens
@@ -44,11 +45,27 @@ def check(budget: Budget) -> None:
 def learning_rate(recipe: Recipe, fraction: float) -> float:
     """The learning rate when `fraction` of the budget, the step itself included, is spent.
 
-    It rises linearly to `lr` over the first `warmup` of the budget, then falls along half a cosine to
-    `final · lr` (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983).
+    It rises linearly to `lr` over the first `warmup` of the budget, then falls to `final · lr` as `schedule` says.
     """
     if fraction <= recipe.warmup and recipe.warmup > 0:
         return recipe.lr * fraction / recipe.warmup
+    above = SCHEDULES[recipe.schedule](recipe, fraction)
+    return recipe.lr * (recipe.final + (1 - recipe.final) * above)
+
+
+def _cosine(recipe: Recipe, fraction: float) -> float:
+    """Half a cosine. Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983"""
     fallen = (fraction - recipe.warmup) / (1 - recipe.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * fallen))
-    return recipe.lr * (recipe.final + (1 - recipe.final) * cosine)
+    return 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+def _trapezoid(recipe: Recipe, fraction: float) -> float:
+    """Constant, then 1 - √t over the last `cooldown`. Hägele et al. 2024, https://arxiv.org/abs/2405.18392"""
+    begins = 1 - min(recipe.cooldown, 1 - recipe.warmup)
+    if fraction <= begins:
+        return 1.0
+    return 1 - math.sqrt((fraction - begins) / (1 - begins))
+
+
+SCHEDULES: dict[str, Callable[[Recipe, float], float]] = {"cosine": _cosine, "trapezoid": _trapezoid}
+"""Ways down by name: a recipe and the share that is spent -> how far above `final` the rate is, in [0, 1]."""

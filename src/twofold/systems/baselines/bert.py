@@ -1,0 +1,41 @@
+"""bert: the post-norm trunk with learned positions and biases, trained by filling in hidden tokens.
+
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805, without the prediction of the next sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Self
+
+from pydantic import Field
+
+from twofold.catalog import baseline
+from twofold.errors import UserError
+from twofold.parts import SequenceModel, presets
+from twofold.tasks.represent import MaskedSystem
+
+
+@baseline(
+    "bert",
+    title="BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+    tasks=("represent",),
+    source="https://arxiv.org/abs/1810.04805",
+    needs=("pre-train an encoder on my texts", "plain masked language model"),
+)
+class BertTrunk(MaskedSystem):
+    """Masked language model in BERT's shape: post-norm, learned positions, GELU, biases."""
+
+    dim: int = Field(96, ge=8, description="width")
+    layers: int = Field(4, ge=1, description="blocks")
+    heads: int = Field(4, ge=1, description="attention heads")
+
+    def network(self, vocab: int) -> SequenceModel:
+        if self.dim % self.heads:
+            raise UserError(f"bert: dim={self.dim} does not divide into {self.heads} heads; change either")
+        return presets.bert(
+            vocab, self.dim, self.layers, self.heads, hidden=4 * self.dim, max_len=self.length, head="mlm"
+        )
+
+    def small(self) -> Self:
+        return replace(super().small(), dim=32, layers=2, heads=2)  # type: ignore[call-arg]
