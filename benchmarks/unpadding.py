@@ -68,9 +68,8 @@ def main() -> None:
         print(json.dumps({"environment": costs.environment(), "rounds": given.rounds, "rows": rows}))
         return
     share = 1 - tokens / real.numel()
-    print(
-        f"{TEXTS} texts of 32 to {LONGEST:,} tokens ({share:.0%} padding), {given.threads} thread(s), width {size['dim']}"
-    )
+    texts = f"{TEXTS} texts of 32 to {LONGEST:,} tokens ({share:.0%} padding)"
+    print(f"{texts}, {given.threads} thread(s), width {size['dim']}")
     for row in rows:
         print(
             f"  {row['arm']:<34}{row['ms']:8.0f} ms {row['tokens_per_s']:9,.0f} tokens/s   "
