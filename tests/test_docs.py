@@ -43,3 +43,9 @@ def test_commands_exist(page: Path) -> None:
 def test_results_pages_are_those_of_the_records() -> None:
     for name, text in pages.pages().items():
         assert (ROOT / "docs" / "results" / name).read_text(encoding="utf-8") == text, "run make index"
+
+
+def test_the_readmes_table_is_that_of_the_records() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert pages.START in readme
+    assert pages.with_table(readme) == readme, "run make index"

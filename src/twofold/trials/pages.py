@@ -1,4 +1,4 @@
-"""Results pages, generated from the records: `python -m twofold.trials.pages docs/results`."""
+"""Results pages and the README's table, generated from the records: `python -m twofold.trials.pages docs/results`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 from twofold.catalog import index
 from twofold.measure.reports import record as reports
 from twofold.trials import records
+
+START, END = "<!-- systems:start -->", "<!-- systems:end -->"
+"""Between these the README's table stands."""
 
 VERDICTS = {
     "holds": "the effect was measured, at least as large as asked",
@@ -49,12 +52,34 @@ def _overview(families: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def table() -> str:
+    """The README's table: every system with what is claimed of it and the verdict."""
+    cards = [card for card in index.cards() if "claim" in card]
+    lines = ["| system | kind | claim | verdict |", "|---|---|---|---|"]
+    for card in sorted(cards, key=lambda c: (str(c["family"]), str(c["id"]))):
+        record = records.read(card["id"])
+        kinds = ", ".join(index.kinds(card))
+        verdict = f"{record['verdict']}, {reports.effect(record)}" if record else "not shown yet"
+        lines.append(f"| `{card['id']}` [{card['number']}] | {kinds} | {card['claim']['says']} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(readme: str) -> str:
+    """A README with the table between its two marks."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    return f"{before}{start}\n{table()}{end}{after}" if end else readme
+
+
 def main(folder: str) -> None:
-    """Writes the pages."""
+    """Writes the pages, and the table of the README two folders above."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (place / name).write_text(text, encoding="utf-8")
+    readme = place.resolve().parent.parent / "README.md"
+    if readme.is_file():
+        readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
