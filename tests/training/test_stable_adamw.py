@@ -49,6 +49,21 @@ def test_steady_gradients_are_plain_adamw() -> None:
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
 
 
+def test_a_tensor_that_joins_late_is_as_fresh_as_at_the_start() -> None:
+    torch.manual_seed(0)
+    gradients, start = torch.randn(5, 4), torch.randn(4)
+    found = []
+    for joins in (0, 60):
+        trunk, head = nn.Parameter(torch.randn(3)), nn.Parameter(start.clone())
+        optimizer = StableAdamW([trunk, head], lr=0.1, weight_decay=0.1)
+        for step in range(joins + 5):
+            trunk.grad = torch.randn(3)
+            head.grad = gradients[step - joins].clone() if step >= joins else None
+            optimizer.step()
+        found.append(head.detach())
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_run_that_stopped_goes_on_the_same(tmp_path: object, stops: bool) -> None:
     torch.manual_seed(0)

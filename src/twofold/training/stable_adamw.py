@@ -45,25 +45,27 @@ class StableAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 value = closure()
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            for parameter in moved:
+            ages: dict[float, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
                 state = self.state[parameter]
                 if not state:
                     state["step"] = torch.zeros(())
                     state["exp_avg"] = torch.zeros_like(parameter)
                     state["exp_avg_sq"] = torch.zeros_like(parameter)
-            if moved:
-                self._move(group, moved)
+                state["step"] += 1
+                ages.setdefault(float(state["step"]), []).append(parameter)
+            for age, alike in ages.items():  # a head may get its first gradient long after the trunk
+                self._move(group, alike, age)
         return value
 
-    def _move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _move(self, group: dict[str, Any], parameters: list[Tensor], age: float) -> None:
         states = [self.state[p] for p in parameters]
         gradients: list[Any] = [p.grad for p in parameters]
         first = [state["exp_avg"] for state in states]
         second = [state["exp_avg_sq"] for state in states]
-        for state in states:
-            state["step"] += 1
-        beta1, beta2 = (_debiased(beta, float(states[0]["step"])) for beta in group["betas"])
+        beta1, beta2 = (_debiased(beta, age) for beta in group["betas"])
         torch._foreach_lerp_(first, gradients, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
