@@ -9,12 +9,25 @@ from twofold.parts.auxiliary import add_aux, collect_aux
 from twofold.parts.building import build
 from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.cascades import Cascade
-from twofold.parts.channels import ACTIVATIONS, FFN, ChannelMixer
+from twofold.parts.channels import (
+    ACTIVATIONS,
+    FFN,
+    ChannelMixer,
+    MoE,
+    MultiHead,
+    OneLayer,
+    SharedExpert,
+    ThreeLayer,
+    feed_forward,
+    set_channels,
+)
 from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
+from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
+from twofold.parts.experts import Experts, StackedLinear, capacity_of
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
 from twofold.parts.interactions import CandidateAttention
@@ -44,6 +57,7 @@ from twofold.parts.positions import (
 from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
+from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
 from twofold.parts.sparse import MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
@@ -58,6 +72,7 @@ from twofold.parts.stack import (
     pattern,
 )
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
+from twofold.parts.ternary import BitLinear, MedianBitLinear, PackedBitLinear, Ternary
 from twofold.parts.trace import Tap, blocks, replaced, trace
 
 __all__ = [
@@ -67,9 +82,12 @@ __all__ = [
     "MODERNBERT",
     "NORMS",
     "PRESETS",
+    "ROUTERS",
     "Alibi",
     "AnyMask",
     "Attention",
+    "Balanced",
+    "BitLinear",
     "Block",
     "BlockDense",
     "BlockDiagonal",
@@ -84,8 +102,11 @@ __all__ = [
     "CrossAttention",
     "CrossEncoder",
     "Dense",
+    "Elastic",
+    "ElasticFFN",
     "Encoder",
     "EuclideanNeighbours",
+    "Experts",
     "FirstM",
     "Head",
     "HeadScorer",
@@ -107,15 +128,21 @@ __all__ = [
     "Max",
     "MaxTerms",
     "Mean",
+    "MedianBitLinear",
     "MemoryCache",
     "Mixer",
+    "MoE",
+    "MultiHead",
     "Neighbours",
     "NestedHeads",
     "NoPosition",
     "NtkStretch",
+    "OneLayer",
+    "OneOfSeveral",
     "Outliers",
     "OverlapEmbedding",
     "Packed",
+    "PackedBitLinear",
     "PackedLinear",
     "PackedTable",
     "PackedTexts",
@@ -132,25 +159,33 @@ __all__ = [
     "Projection",
     "RMSNorm",
     "Rope",
+    "Router",
+    "Routing",
     "Sandwich",
     "SelfGuided",
     "SequenceHead",
     "SequenceModel",
+    "SharedExpert",
     "Single",
     "Sinusoid",
     "SparseEncoder",
     "Stack",
     "StackCache",
+    "StackedLinear",
     "StandIn",
     "StepScorer",
+    "Switch",
     "T5Bias",
     "Table",
     "Tap",
+    "Ternary",
     "TextClassifier",
     "TextEncoder",
+    "ThreeLayer",
     "TiedHead",
     "TokenEmbedding",
     "TokenHead",
+    "TopK",
     "Tower",
     "TwoTowers",
     "WeightedMean",
@@ -158,16 +193,21 @@ __all__ = [
     "WordScorer",
     "add_aux",
     "add_guides",
+    "balance_loss",
     "bert",
     "bits_per_weight",
     "blocks",
     "build",
+    "capacity_of",
     "collect_aux",
     "cosine_guide",
     "count_weights",
     "decoder",
     "drop_guides",
+    "elastic",
     "encoder",
+    "extract",
+    "feed_forward",
     "halvings",
     "linear_kind",
     "llama",
@@ -182,7 +222,9 @@ __all__ = [
     "replace_linears",
     "replaced",
     "rising",
+    "set_channels",
     "set_guides",
+    "set_width",
     "spectral",
     "t5_encoder",
     "trace",
@@ -190,4 +232,6 @@ __all__ = [
     "unpack_texts",
     "unpacked",
     "unpadded",
+    "widths_of",
+    "z_loss",
 ]

@@ -13,6 +13,7 @@ from twofold.surgery.least_squares import LeastSquares, r_squared
 from twofold.surgery.quantize import Fp4Grid, Grid, IntGrid, Nf4Grid, Quantized, TableGrid, quantize, relative_error
 from twofold.surgery.ranges import best_scale
 from twofold.surgery.recorder import Recording, record
+from twofold.surgery.ternary import pack_bit158, to_bit158
 from twofold.surgery.units import Heads, Neurons, Units, compact, find
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "factorise",
     "find",
     "merged",
+    "pack_bit158",
     "pivoted",
     "quantize",
     "r_squared",
@@ -55,6 +57,7 @@ __all__ = [
     "root",
     "select",
     "select_uniform",
+    "to_bit158",
     "unit_flops",
     "unit_range",
 ]
