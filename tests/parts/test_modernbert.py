@@ -95,7 +95,7 @@ def test_shifting_all_positions_changes_nothing() -> None:
     net = modernbert(50, 16, 4, 2, hidden=8, window=8).eval()
     ids = torch.randint(0, 50, (1, 60))
     shifted = net(ids, Mask.bidirectional().at(torch.arange(60)[None] + 1000))
-    torch.testing.assert_close(net(ids), shifted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net(ids), shifted, rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_acts_on_attention_alone_and_only_in_training() -> None:

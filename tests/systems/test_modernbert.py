@@ -133,6 +133,15 @@ def test_it_goes_on_from_a_model(texts: Any, fitted: MaskedModel, tmp_path: Path
         small(start_from=str(tmp_path / "short")).start(texts, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("size", "base"), ("every", 2), ("window", None), ("dropout", 0.0)], ids=str
+)
+def test_a_network_to_go_on_from_keeps_its_shape(texts: Any, name: str, value: Any) -> None:
+    for data in (texts, task("classify").read(small_rows())):
+        with pytest.raises(UserError, match=f"leave out {name} or start_from"):
+            small(start_from="modernbert-1x32", **{name: value}).start(data, 0)
+
+
 def test_it_classifies_after_filling_in() -> None:
     data = task("classify").read(small_rows())
     system = small()

@@ -22,6 +22,8 @@ from twofold.tasks.classify import ClassifyData, ClassifyModel, LabelledBatch
 from twofold.tasks.language import LanguageData
 from twofold.tasks.represent import MaskedModel, MaskedSystem, WindowBatch
 
+_SHAPE = ("size", "every", "window", "dropout")
+
 
 @system(
     "modernbert",
@@ -48,7 +50,7 @@ class ModernBert(MaskedSystem):
     """Masked language model: pre-norm, rotary positions, gated GELU, local and global layers in turn, no padding."""
 
     size: Literal["tiny", "base", "large"] = Field("tiny", description="tiny 0.7M, base 149M, large 395M parameters")
-    start_from: str | None = Field(None, description="a model folder, checkpoint or backbone to go on from")
+    start_from: str | None = Field(None, description="a model folder, checkpoint or backbone to go on from, as it is")
     every: int = Field(3, ge=1, description="one layer of so many sees the whole text")
     window: int | None = Field(128, ge=2, description="the other layers see half of this to each side; none: all")
     dropout: float = Field(0.1, ge=0, lt=1, description="on what attention gives, while training")
@@ -68,6 +70,8 @@ class ModernBert(MaskedSystem):
         )
 
     def start(self, data: LanguageData | ClassifyData, seed: int) -> Model:
+        if self.start_from is not None:
+            self._agrees()
         if isinstance(data, ClassifyData):
             return classify.start(self, data, seed)
         if self.start_from is None:
@@ -80,6 +84,16 @@ class ModernBert(MaskedSystem):
             )
         net = SequenceModel(chosen.model.embedding, chosen.model.stack, classify.masked_head(chosen))
         return MaskedModel(net, chosen.tokenizer, {"length": self.length}, notes=dict(chosen.notes))
+
+    def _agrees(self) -> None:
+        """A network to go on from has its own shape."""
+        for option in _SHAPE:
+            value = getattr(self, option)
+            if value != getattr(type(self), option):
+                raise UserError(
+                    f"modernbert: {option}={value} shapes a fresh network, and {self.start_from} has its own; "
+                    f"leave out {option} or start_from"
+                )
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
         if isinstance(data, ClassifyData):
