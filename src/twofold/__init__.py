@@ -6,6 +6,7 @@
     twofold.apply("stat", model, keep=0.7)    change a model         twofold.export(model, "there")  hand it on
     twofold.compare("search", "my.jsonl")     all, side by side      twofold.evaluate(model)         one, measured
     twofold.reproduce("gtr")                  a claim, again         twofold.study("nope")           a report
+    twofold.index("docs/", "model/", "there") make searchable        twofold.open_index("there")     search it
 
 Importing this loads no torch; a name is loaded when it is first used.
 """
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
         export,
         find,
         fit,
+        index,
         list,
         load,
+        open_index,
         pull,
         reproduce,
         show,
@@ -56,8 +59,10 @@ __all__ = [
     "export",
     "find",
     "fit",
+    "index",
     "list",
     "load",
+    "open_index",
     "pull",
     "reproduce",
     "show",

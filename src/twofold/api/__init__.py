@@ -3,6 +3,7 @@
 Importing this loads neither torch nor numpy nor pydantic; the functions import what they need.
 """
 
+from twofold.api.indexing import index, open_index
 from twofold.api.looking import cite, find, list, show
 from twofold.api.making import apply, apply_files, export, fit, load, pull, study
 from twofold.api.measuring import compare, evaluate, reproduce
@@ -16,8 +17,10 @@ __all__ = [
     "export",
     "find",
     "fit",
+    "index",
     "list",
     "load",
+    "open_index",
     "pull",
     "reproduce",
     "show",

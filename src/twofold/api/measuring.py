@@ -77,30 +77,51 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    queries: str | Path | None = None,
+    qrels: str | Path | None = None,
+    rerank: Model | str | Path | None = None,
+    run: str | Path | None = None,
     **setting: Any,
 ) -> Evaluation:
-    """The figures of a model on one part of the data.
+    """The figures of a model on one part of the data; or of an index, on queries and judgements from files.
+
+    With `queries` and `qrels`, what the index holds is ranked for every query that both files have, as trec_eval
+    counts it: documents that are judged and not in the index were not found.
 
     Args:
-        model: a model, or where it is.
+        model: a model, or where it is; with `queries`, an index, or a model with an index.
         data: as in `fit`; the split is the same, so the test part was not trained on.
         part: `train`, `validation` or `test`.
         columns: the task's column names to the data's.
         device: where to compute.
         dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
+        queries: a file of queries with their ids (tsv, BEIR's jsonl, TREC topics).
+        qrels: a file of judgements (TREC's, BEIR's).
+        rerank: with `queries`, a search model that puts the best 100 in order again.
+        run: with `queries`, a file to write the ranking to, in TREC's format.
         setting: what the task's evaluation offers beside this.
 
     Raises:
         UserError: no such model, part or data.
     """
+    from pathlib import Path
+
     from twofold import computing, tasks
     from twofold.api.making import opened
     from twofold.data import PARTS
-    from twofold.errors import unknown
+    from twofold.errors import UserError, unknown
 
     if part not in PARTS:
         raise unknown("part", part, PARTS)
+    if (queries is None) != (qrels is None):
+        raise UserError("an index is measured on queries and judgements; give both --queries and --qrels")
+    if queries is not None and qrels is not None and data is not None:
+        raise UserError("give data, or --queries and --qrels, not both")
     with computing.on(device, dtype), computing.autocast():
+        if queries is not None and qrels is not None:
+            from twofold.tasks.search import judged
+
+            return judged.evaluate(judged.searcher(model), Path(queries), Path(qrels), judged.reader(rerank), run)
         chosen = opened(model)
         job = tasks.task(chosen.task)
         return job.evaluate(chosen, job.read(job.default_data if data is None else data, columns), part, **setting)

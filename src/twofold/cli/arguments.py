@@ -45,6 +45,10 @@ def evaluate(p: Parser) -> None:
     _data(p)
     _columns(p)
     p.option("--part", default="test", help="train, validation or test")
+    p.option("--queries", metavar="FILE", help="of an index: queries with their ids (.tsv, .jsonl, TREC topics)")
+    p.option("--qrels", metavar="FILE", help="and judgements of them (TREC or BEIR)")
+    p.option("--rerank", metavar="MODEL", help="with --queries: a model that puts the best 100 in order again")
+    p.option("--run", metavar="FILE", help="with --queries: write the ranking there, in TREC's format")
     _computing(p, seed=False)
 
 
@@ -59,11 +63,26 @@ def apply(p: Parser) -> None:
     _computing(p, dtype=None)
 
 
+def index(p: Parser) -> None:
+    p.add_argument("data", nargs="?", help="documents: a folder of texts, code or a collection; a file; a name")
+    _named_data(p)
+    p.option("-m", "--model", help="a search model, or bm25 (default: bm25; of an index that is there, its own)")
+    p.option("-o", "--out", default="index", help="folder for the index")
+    p.flag("--add", help="add to the index; a document with the id of another takes its place")
+    p.option("--remove", metavar="IDS", help="take documents out: ids with commas between, or a file with one a line")
+    _columns(p)
+    p.flag("--fresh", help="build again, and replace the index in the folder")
+    _computing(p, seed=False)
+
+
 def search(p: Parser) -> None:
-    _model(p)
+    p.add_argument("model", help="an index; or a model folder, hf:folder, or a pulled checkpoint's name")
     _inputs(p, "queries", "what to search for: texts, or a file of them")
     p.option("-k", type=int, default=10, help="results for each query")
     p.option("--documents", metavar="FILE", help="search these instead of what the model has in its index")
+    p.option("-m", "--built-by", metavar="MODEL", help="the model that built the index, where it was moved")
+    p.option("--rerank", metavar="MODEL", help="a model that puts the best ones in order again")
+    p.option("--shortlist", type=int, default=100, help="how many it looks at")
     p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
     _columns(p)
     _computing(p, seed=False)

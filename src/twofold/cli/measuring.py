@@ -50,11 +50,24 @@ def evaluate(arguments: Namespace) -> None:
         columns=columns(arguments.columns),
         device=arguments.device,
         dtype=arguments.dtype,
+        queries=arguments.queries,
+        qrels=arguments.qrels,
+        rerank=arguments.rerank,
+        run=arguments.run,
     )
+    if arguments.queries is not None:
+        return _judged(found, arguments)
     if arguments.json:
         return output.as_json({"part": arguments.part, "items": len(found.items), "figures": found.figures})
     output.table([(name, f"{value:.4g}") for name, value in found.figures.items()], indent="")
     print(f"over {len(found.items):,} items of the {arguments.part} part")
+
+
+def _judged(found: Any, arguments: Namespace) -> None:
+    if arguments.json:
+        return output.as_json({"queries": len(found.items), "figures": found.figures})
+    output.table([(name, f"{value:.4g}") for name, value in found.figures.items()], indent="")
+    print(f"over {len(found.items):,} queries of {arguments.queries}")
 
 
 def reproduce(arguments: Namespace) -> int:

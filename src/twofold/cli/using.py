@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from twofold import api, computing
@@ -24,12 +25,21 @@ def search(arguments: Namespace) -> None:
     files.check_ending(arguments.out)
     if arguments.k < 1:
         raise UserError(f"-k is {arguments.k}; give at least 1")
-    with using(arguments, "search") as model:
+    if arguments.shortlist < 1:
+        raise UserError(f"--shortlist is {arguments.shortlist}; give at least 1")
+    with _searching(arguments) as model:
         found = files.given(arguments.queries, ("query", "text"), columns(arguments.columns))
         queries = files.texts(found, ("query", "text"))
         if arguments.documents is not None:
+            if not hasattr(model, "index"):
+                raise UserError("--documents is for models; an index takes documents with: twofold index … --add")
             model.index(*_documents(read(arguments.documents)))
-        hits = model.search(queries, arguments.k)
+        hits = model.search(queries, max(arguments.k, arguments.shortlist if arguments.rerank else 0))
+        if arguments.rerank is not None:
+            from twofold.tasks.search import judged, stored
+
+            hits = stored.reranked(judged.reader(arguments.rerank), queries, hits, arguments.shortlist)  # type: ignore[arg-type]
+        hits = [best[: arguments.k] for best in hits]
     if arguments.out is not None:
         rows = [
             {"query": query, "rank": rank, "id": hit.id, "score": hit.score, "text": hit.text}
@@ -44,6 +54,8 @@ def search(arguments: Namespace) -> None:
             if len(queries) > 1:
                 print("\n" * (number > 0) + output.style(plain(query), "bold"))
             output.table([(f"{hit.score:.3f}", plain(hit.id), plain(hit.text)[:_SNIPPET]) for hit in best], indent="")
+            if not best:
+                print("nothing in the index shares a word with it")
 
 
 def encode(arguments: Namespace) -> None:
@@ -125,6 +137,19 @@ def using(arguments: Namespace, verb: str) -> Iterator[Any]:
             others = f"use it with: twofold {' or '.join(verbs)}" if verbs else f"it is for the task {model.task!r}"
             raise UserError(f"{arguments.model} ({model.name}) cannot {verb}; {others}")
         yield model
+
+
+@contextmanager
+def _searching(arguments: Namespace) -> Iterator[Any]:
+    """The index that was named, or the model."""
+    from twofold.tasks.search import stored
+
+    if not stored.holds_index(Path(arguments.model)):
+        with using(arguments, "search") as model:
+            yield model
+        return
+    with computing.on(arguments.device, arguments.dtype), computing.autocast():
+        yield api.open_index(arguments.model, arguments.built_by)
 
 
 def _documents(rows: Rows) -> tuple[list[str], list[str] | None]:

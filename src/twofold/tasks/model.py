@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 
 from twofold.checkpoints import folder, packed
+from twofold.data.cache import digest
 from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
 from twofold.measure import costs
@@ -72,6 +74,19 @@ class Model:
     def bytes(self) -> int:
         """Memory that its network's tensors hold; 0 where there is none."""
         return costs.tensor_bytes(self._net) if self._net is not None else 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when its network, a weight, its tokenizer or a setting does; what it was called does not matter."""
+        parts: list[str | bytes] = [self.task, json.dumps(self.spec, sort_keys=True, default=str)]
+        if self._net is not None:
+            parts.append(json.dumps(self._net.spec(), sort_keys=True, default=str))
+            for name, tensor in sorted(self._net.state_dict().items()):
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                parts += [f"{name} {tensor.dtype} {tuple(tensor.shape)}", flat.view(torch.uint8).numpy().tobytes()]
+        if self.tokenizer is not None:
+            parts.append(json.dumps(self.tokenizer.to_dict(), sort_keys=True, default=str))
+        return digest(*parts)[:16]
 
     def costs(self) -> dict[str, float]:
         """What it costs, by name: `parameters` and `bytes`; a task adds what it can count."""

@@ -118,7 +118,7 @@ def from_rows(rows: Rows) -> SearchData:
         if text not in first:
             first[text] = len(first)
             ids.append(str(names[i]) if names else f"d{len(ids)}")
-    ids = _unique(ids)
+    ids = unique(ids)
     document_parts = np.empty(len(first), dtype="<U10")
     for i in reversed(range(len(documents))):
         document_parts[first[documents[i]]] = parts[i]
@@ -217,7 +217,8 @@ def _grades(rows: Rows) -> list[int]:
     return grades
 
 
-def _unique(names: list[str]) -> list[str]:
+def unique(names: list[str]) -> list[str]:
+    """Names that come again, with `#2`, `#3`, … behind them."""
     seen: dict[str, int] = {}
     out = []
     for name in names:

@@ -20,7 +20,7 @@ from twofold.parts.encoders import Side
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
-from twofold.tasks.search.stages import Plan, by_width
+from twofold.tasks.search.stages import Plan, StagedIndex, by_width
 from twofold.tasks.search.vectors import Dense, Multi, Sparse
 
 
@@ -257,8 +257,19 @@ class EncoderModel(SearchModel):
             place |= {text: len(place) + i for i, text in enumerate(new)}
             self._known = place, vectors
         assert vectors is not None
-        wanted = vectors.take([place[d] for d in documents])
-        return InvertedIndex.of(self, wanted) if isinstance(wanted, Sparse) else self._dense_index(wanted)
+        return self.index_vectors(vectors.take([place[d] for d in documents]))
+
+    def index_vectors(self, vectors: Dense | Sparse) -> Index:
+        """An index over documents that were encoded before."""
+        return InvertedIndex.of(self, vectors) if isinstance(vectors, Sparse) else self._dense_index(vectors)
+
+    def vectors_of(self, index: Index) -> Dense | Sparse:
+        """The documents' vectors that an index of this model holds."""
+        first = index.first if isinstance(index, StagedIndex) else index
+        if isinstance(first, InvertedIndex):
+            return Sparse(first.postings.T.tocsr())
+        assert isinstance(first, ExactIndex)
+        return first.vectors
 
     def open_index(self, path: Path) -> Index:
         return (

@@ -176,7 +176,7 @@ def open_sparse(file: Path) -> csr_matrix:
         matrix.check_format(full_check=True)
         return matrix
     except (ValueError, TypeError, IndexError) as error:
-        raise _broken(file, error) from None
+        raise broken(file, error) from None
 
 
 def read_tensors(file: Path, *names: str) -> dict[str, Tensor]:
@@ -189,8 +189,9 @@ def read_tensors(file: Path, *names: str) -> dict[str, Tensor]:
         found = load_file(file)
         return {name: found[name] for name in names}
     except (OSError, SafetensorError, KeyError) as error:
-        raise _broken(file, error) from None
+        raise broken(file, error) from None
 
 
-def _broken(file: Path, error: Exception) -> UserError:
+def broken(file: Path, error: Exception) -> UserError:
+    """The error for an index file that is damaged."""
     return UserError(f"the index file {file} cannot be read ({error}); build the index again")

@@ -1,0 +1,94 @@
+"""Indexes of documents in folders of their own. Each function imports what it needs when it is called."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from twofold.data.rows import Rows
+    from twofold.tasks.search.model import SearchModel
+    from twofold.tasks.search.stored import StoredIndex
+
+    Source: TypeAlias = str | Path | Rows
+
+
+def index(
+    data: Source | None = None,
+    model: SearchModel | str | Path | None = None,
+    out: str | Path = "index",
+    *,
+    add: bool = False,
+    remove: str | Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    fresh: bool = False,
+) -> StoredIndex:
+    """Makes documents searchable by a model, in a folder; or changes what such a folder holds.
+
+    Args:
+        data: a folder of texts, code or a collection; a file; a data set's name; or `Rows`. With `remove` alone: none.
+        model: a search model, where it is, or `bm25`; by default `bm25`, and for an index that is there, its own.
+        out: the folder.
+        add: add to the index that is there; a document with the id of another takes its place.
+        remove: ids of documents to take out, or a file with one a line.
+        columns: wanted column names to the data's.
+        device: where to compute.
+        dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
+        fresh: replace the index that is there.
+
+    Raises:
+        UserError: nothing to index, a model that cannot search or did not build this index, or `out` is taken.
+    """
+    from pathlib import Path
+
+    from twofold import computing
+    from twofold.errors import UserError
+    from twofold.tasks.search import sources, stored
+
+    if data is None and remove is None:
+        raise UserError("there is nothing to index; name a folder or file of documents")
+    if fresh and (add or remove is not None):
+        raise UserError("--fresh builds the index again; leave out --add and --remove")
+    with computing.on(device, dtype), computing.autocast():
+        if add or remove is not None:
+            chosen = _model(model) if model is not None else None
+            there = stored.StoredIndex.open(out, chosen)
+            gone = sources.ids(remove) if remove is not None else []
+            new = sources.documents(data, columns) if data is not None else {}
+            if gone:
+                there.remove(gone)
+            if new:
+                there.add(new)
+            return there
+        texts = sources.documents(data, columns)  # type: ignore[arg-type]
+        chosen = _model(stored.LEXICAL if model is None else model)
+        name = str(model) if isinstance(model, str | Path) else stored.LEXICAL if model is None else ""
+        kept = str(Path(name).absolute()) if name and Path(name).exists() else name
+        return stored.StoredIndex.create(out, texts, chosen, kept, fresh)
+
+
+def open_index(path: str | Path, model: SearchModel | str | Path | None = None) -> StoredIndex:
+    """An index that `index` wrote.
+
+    Args:
+        path: its folder.
+        model: that built it, where it is not where it was.
+
+    Raises:
+        UserError: no index, a damaged one, or one that another model built.
+    """
+    from twofold.tasks.search import stored
+
+    return stored.StoredIndex.open(path, None if model is None else _model(model))
+
+
+def _model(given: SearchModel | str | Path) -> SearchModel:
+    from twofold import computing
+    from twofold.tasks.search import stored
+    from twofold.tasks.search.model import SearchModel
+
+    return given if isinstance(given, SearchModel) else stored.opened_model(str(given)).to(computing.device())

@@ -1,0 +1,62 @@
+"""What a person wants to search among: documents by id, from a collection, a table, or a folder of texts or code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from twofold.data import NAMES, Rows, collections, read
+from twofold.errors import UserError
+from twofold.tasks.search.data import unique
+
+
+def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Documents by id.
+
+    A collection's own documents; of a table, the column `document` or else `text`, with `id`, `name` or the row's
+    number; of a folder of texts, a document a file; of Python code, a document a function, its docstring with it.
+    Empty documents are left out with a warning.
+
+    Raises:
+        UserError: nothing to read, or an id that stands for two different texts.
+    """
+    if not isinstance(source, Rows):
+        path = Path(source)
+        found = collections.find(path)
+        files = found.documents if found is not None else (path,) if collections.is_documents_file(path) else ()
+        if files:
+            kept, notes = collections.read_documents(files)
+            return _noted(kept, notes, str(source))
+    rows = source if isinstance(source, Rows) else read(source, columns=columns)
+    # Names that were derived from code may repeat; ids that a person gave may not.
+    derived = not isinstance(source, Rows) and (str(source) in NAMES or Path(source).is_dir())
+    whole = derived and "text" in rows.columns and "document" not in (columns or {})
+    text = "text" if whole or "document" not in rows.columns else "document"
+    (texts,) = rows.require(text if text in rows.columns else "document")
+    column = next((c for c in (("name", "id") if derived else ("id", "name")) if c in rows.columns), None)
+    given = [str(id) for id in rows.columns[column]] if column is not None else [str(i) for i in range(len(rows))]
+    named = unique(given) if derived else given
+    kept, notes = collections.merged(zip(named, texts, strict=True), "document", rows.source)
+    return _noted(kept, notes, rows.source)
+
+
+def ids(words: str | Sequence[str]) -> list[str]:
+    """Ids as typed with commas between, or the lines of a file of them.
+
+    Raises:
+        UserError: none are given.
+    """
+    if isinstance(words, str):
+        file = Path(words)
+        listed = file.read_text(encoding="utf-8").splitlines() if file.is_file() else words.split(",")
+        words = [id.strip() for id in listed if id.strip()]
+    if not words:
+        raise UserError("no ids are given; name documents, with commas between, or a file with one a line")
+    return list(dict.fromkeys(words))
+
+
+def _noted(kept: dict[str, str], notes: Sequence[str], source: str) -> dict[str, str]:
+    for note in notes:
+        warnings.warn(f"{source}: {note}", stacklevel=3)
+    return kept

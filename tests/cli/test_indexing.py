@@ -1,0 +1,96 @@
+"""`index`, and what is searched and measured then."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("cards")
+
+
+@pytest.fixture
+def notes(here) -> str:
+    (here / "notes").mkdir()
+    for name, text in {
+        "lamp.md": "How to light a lamp",
+        "river.md": "Where the river flows",
+        "door.txt": "Doors",
+    }.items():
+        (here / "notes" / name).write_text(text)
+    return "notes"
+
+
+def test_documents_are_indexed_searched_added_and_removed(run, notes, here) -> None:
+    ran = run("index", notes, "-o", "i")
+    assert ran.code == 0, ran.error
+    assert ran.out.startswith("i: 3 documents, indexed by bm25, ")
+    assert "How to light a lamp" in run("search", "i", "a lamp").out
+    (here / "more.jsonl").write_text('{"id": "lamp.md", "text": "Lamps are blue"}\n{"id": "new", "text": "a boat"}')
+    assert run("index", "more.jsonl", "-o", "i", "--add", "--json").json["documents"] == 4
+    assert [hit["text"] for hit in run("search", "i", "lamp", "--json").json["hits"]] == ["Lamps are blue"]
+    assert run("index", "-o", "i", "--remove", "new,door.txt", "--json").json["documents"] == 2
+    ran = run("search", "i", "boat")
+    assert ran.out == "nothing in the index shares a word with it\n"
+    many = run("search", "i", "lamp", "river", "boat", "-o", "f.jsonl")
+    assert many.code == 0
+    assert len((here / "f.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_model_reranks_what_another_found(run, notes, encoder) -> None:
+    run("index", notes, "-o", "words")
+    assert run("index", notes, "-m", encoder, "-o", "meanings").code == 0
+    plain = run("search", "meanings", "the river", "--json").json["hits"]
+    assert len(plain) == 3
+    again = run("search", "words", "the river lamp", "--rerank", encoder, "--json").json["hits"]
+    assert {hit["id"] for hit in again} == {"river.md", "lamp.md"}
+    scores = {hit["id"]: hit["score"] for hit in run("search", "meanings", "the river lamp", "--json").json["hits"]}
+    assert all(hit["score"] == pytest.approx(scores[hit["id"]], abs=1e-5) for hit in again)
+    assert "--shortlist is 0" in run("search", "words", "x", "--rerank", encoder, "--shortlist", "0").error
+
+
+def test_an_index_is_measured(run, notes, here, lexical) -> None:
+    run("index", notes, "-o", "i")
+    (here / "q.tsv").write_text("1\tlamp\n2\triver\n")
+    (here / "q.qrel").write_text("1 0 lamp.md 1\n2 0 door.txt 1\n")
+    found = run("evaluate", "i", "--queries", "q.tsv", "--qrels", "q.qrel", "--run", "r.txt", "--json").json
+    assert found["queries"] == 2
+    assert found["figures"]["mrr@10"] == 0.5
+    assert (here / "r.txt").read_text().splitlines()[0] == "1 Q0 lamp.md 1 1 twofold"
+    assert "over 2 queries of q.tsv" in run("evaluate", "i", "--queries", "q.tsv", "--qrels", "q.qrel").out
+    (here / "p.qrel").write_text("1 0 d1 1\n")
+    assert run("evaluate", lexical, "--queries", "q.tsv", "--qrels", "p.qrel", "--json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("index", "-o", "i"), "there is nothing to index"),
+        (("index", "nothing/", "-o", "i"), "there is no file or folder nothing"),
+        (("index", "notes", "-o", "i", "-m", "nothing"), "no model at nothing"),
+        (("index", "notes", "-o", "i", "-m", "decoder"), "decoder is a model for language, which cannot rank"),
+        (("index", "notes", "-o", "there"), "holds an index already"),
+        (("index", "notes", "-o", "there", "--add", "--fresh"), "leave out --add and --remove"),
+        (("index", "notes", "-o", "encoder"), "holds something that is not an index"),
+        (("index", "-o", "there", "--remove", "zz"), "holds no document zz"),
+        (("index", "notes", "-o", "there", "--add", "-m", "encoder"), "was built by another model"),
+        (("search", "there", "x", "--built-by", "encoder"), "was built by another model"),
+        (("search", "there", "x", "--documents", "notes"), "--documents is for models"),
+        (("search", "there", " "), "a text is empty"),
+        (("evaluate", "there", "--queries", "q.tsv"), "give both --queries and --qrels"),
+        (("evaluate", "encoder", "--queries", "q.tsv", "--qrels", "q.tsv"), "has no index"),
+    ],
+)
+def test_mistakes(run, notes, encoder, decoder, words, says) -> None:
+    run("index", notes, "-o", "there")
+    ran = run(*words)
+    assert ran.code == 2
+    assert says in ran.error
+    assert ran.error.count("\n") == 1
+
+
+def test_a_collection_is_indexed_by_its_documents(run, here) -> None:
+    (here / "set").mkdir()
+    corpus = [{"_id": f"d{i}", "title": "", "text": f"lamp {i}"} for i in range(5)]
+    (here / "set" / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
+    assert run("index", "set", "-o", "i", "--json").json["documents"] == 5

@@ -1,0 +1,320 @@
+"""Indexes in folders: what they find, how they change, and that they are never half-written."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import bm25s
+import ir_measures
+import numpy as np
+import pytest
+import torch
+
+import twofold
+from twofold.data import Rows
+from twofold.data.tokenizers import ByteTokenizer
+from twofold.errors import UserError
+from twofold.parts import CandidateAttention, FirstM, Mean, TextEncoder, TwoTowers, presets
+from twofold.tasks.examples import small_model, small_rows
+from twofold.tasks.search import EncoderModel, LexicalModel, lexical
+from twofold.tasks.search import stored as module
+from twofold.tasks.search.postings import Postings, scores
+from twofold.tasks.search.sources import documents
+from twofold.tasks.search.stored import StoredIndex
+from twofold.tasks.search.texts import Texts
+
+TEXTS = {f"doc-{i}": text for i, text in enumerate(small_rows().columns["document"][:40])}
+QUERIES = small_rows().columns["query"][:12]
+
+
+def many_vectors() -> EncoderModel:
+    """A query keeps three vectors, a document one."""
+    torch.manual_seed(1)
+    towers = [
+        TextEncoder(presets.encoder(vocab=ByteTokenizer().vocab_size, dim=32, layers=1, heads=4, max_len=64), pool)
+        for pool in (FirstM(3), Mean())
+    ]
+    spec = {"query_tokens": 32, "document_tokens": 64}
+    return EncoderModel(TwoTowers(*towers, CandidateAttention()).eval(), ByteTokenizer(), spec)
+
+
+def sparse() -> EncoderModel:
+    from twofold.catalog import configure
+    from twofold.tasks import task
+
+    system = configure("splade-plus").small()
+    return system.start(task("search").read(small_rows()), 0)
+
+
+KINDS = {
+    "dense": small_model,
+    "several": many_vectors,
+    "sparse": sparse,
+    "lexical": lambda: LexicalModel(None, None, {}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def model(request):
+    return KINDS[request.param]()
+
+
+def found(index, queries=QUERIES, k=5):
+    return [
+        [(hit.id, pytest.approx(hit.score, abs=1e-5), hit.text) for hit in hits] for hits in index.search(queries, k)
+    ]
+
+
+def whole(index):
+    """Every document of every query by id (equal scores may come in any order), without those that score nothing."""
+    return [sorted((h for h in hits if h[1] != 0), key=lambda hit: hit[0]) for hits in found(index, k=40)]
+
+
+def test_finds_what_the_model_finds(model, tmp_path) -> None:
+    index = StoredIndex.create(tmp_path / "i", TEXTS, model, "")
+    model.index(list(TEXTS.values()), list(TEXTS))
+    assert whole(index) == whole(model)
+    for hits in index.search(QUERIES, 7):
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert found(StoredIndex.open(tmp_path / "i", model)) == found(index)
+    hits = index.search(QUERIES[0], 99)
+    assert 0 < len(hits) <= len(TEXTS)  # k larger than the collection
+
+
+def test_adding_and_removing_equal_building_anew(model, tmp_path) -> None:
+    first, later = dict(list(TEXTS.items())[:25]), dict(list(TEXTS.items())[25:])
+    index = StoredIndex.create(tmp_path / "i", first | {"doc-30": "something else"}, model, "")
+    assert index.add(later) == 1  # doc-30 takes the other's place
+    index.remove(["doc-3", "doc-33"])
+    kept = {id: text for id, text in TEXTS.items() if id not in ("doc-3", "doc-33")}
+    anew = StoredIndex.create(tmp_path / "w", kept, model, "")
+    assert len(index) == len(anew) == 38
+    assert sorted(index.documents()) == sorted(anew.documents())
+    for one in (index, StoredIndex.open(tmp_path / "i", model)):
+        assert whole(one) == whole(anew)
+    index.join()
+    assert len(index.segments) == 1
+    assert len(list((tmp_path / "i").glob("segment-*"))) == 1
+    (file,) = (tmp_path / "i").rglob("documents.safetensors")
+    assert b"something else" not in file.read_bytes()
+    assert whole(index) == whole(anew)
+
+
+def test_bm25_equals_bm25s_whatever_the_segments(tmp_path) -> None:
+    texts = list(TEXTS.values())
+    engine = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
+    engine.index([lexical.words(text) for text in texts], show_progress=False)
+    index = StoredIndex.create(tmp_path / "i", dict(list(TEXTS.items())[:7]), LexicalModel(None, None, {}), "bm25")
+    index.add(dict(list(TEXTS.items())[7:]))
+    for query in [*QUERIES, "lamp lamp lamp river"]:
+        words = [word for word in lexical.words(query) if word in engine.vocab_dict]
+        expected = engine.get_scores(words)
+        hits = index.search(query, len(texts))
+        assert len(hits) == (expected > 0).sum()
+        np.testing.assert_allclose([h.score for h in hits], np.sort(expected[expected > 0])[::-1], rtol=1e-5)
+        for hit in hits:
+            assert hit.score == pytest.approx(expected[int(hit.id[4:])], rel=1e-5)
+    alone = Postings.of(texts)
+    gone = np.arange(len(texts)) % 3 > 0
+    rest = Postings.of([text for text, keep in zip(texts, gone, strict=True) if keep])
+    for query in QUERIES:
+        kept = scores([alone], [gone], query, 0.9, 0.4)[gone]
+        np.testing.assert_allclose(kept, scores([rest], [np.ones(len(rest), bool)], query, 0.9, 0.4), rtol=1e-6)
+
+
+def test_a_query_without_a_known_word_finds_nothing(tmp_path) -> None:
+    index = StoredIndex.create(tmp_path / "i", TEXTS, LexicalModel(None, None, {}), "bm25")
+    assert index.search("zzz qqq", 5) == []
+    assert index.search(["zzz", "river"], 3)[1]
+    with pytest.raises(UserError, match="a query is empty"):
+        index.search(" ")
+
+
+def test_another_model_is_refused(model, tmp_path) -> None:
+    StoredIndex.create(tmp_path / "i", TEXTS, model, "")
+    with pytest.raises(UserError, match=r"was built by another model .* or build it again with --fresh"):
+        StoredIndex.open(tmp_path / "i", small_model(seed=7))
+    changed = model.copy()
+    changed.spec |= {"k1": 2.0, "document_prefix": "passage: "}
+    with pytest.raises(UserError, match="was built by another model"):
+        StoredIndex.open(tmp_path / "i", changed)
+
+
+def test_the_model_is_found_where_it_was_or_where_it_is_said_to_be(tmp_path) -> None:
+    small_model().save(tmp_path / "model")
+    twofold.index(Rows.of({"text": list(TEXTS.values())}), tmp_path / "model", tmp_path / "i")
+    assert len(twofold.open_index(tmp_path / "i")) == 40
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"cannot be opened .* say where it is with --built-by"):
+        twofold.open_index(tmp_path / "i")
+    assert twofold.open_index(tmp_path / "i", tmp_path / "moved").search("the red lamp", 1)[0].id.isdecimal()
+
+
+def test_nothing_is_read_before_it_is_asked_for(tmp_path) -> None:
+    if not Path("/proc/self/smaps_rollup").exists():
+        pytest.skip("memory is counted where the system tells")
+
+    def own() -> int:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous"))
+
+    big = {f"d{i}": f"lamp{i} " + "x" * 40_000 for i in range(600)}  # 24 MB of text
+    StoredIndex.create(tmp_path / "i", big, LexicalModel(None, None, {}), "bm25")
+    before = own()
+    index = StoredIndex.open(tmp_path / "i", LexicalModel(None, None, {}))
+    assert index.search("lamp77", 1)[0].id == "d77"
+    assert own() - before < 6_000  # KB
+
+
+def test_a_write_that_fails_leaves_what_was_there(model, tmp_path, monkeypatch) -> None:
+    index = StoredIndex.create(tmp_path / "i", TEXTS, model, "")
+    before = found(index)
+
+    def fails(*given: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_write_documents", fails)
+        with pytest.raises(UserError, match="disk is full"):
+            index.add({"new": "a new lamp"})
+    with monkeypatch.context() as patch:
+        patch.setattr(module.json, "dumps", fails)
+        with pytest.raises((UserError, OSError)):
+            index.remove(["doc-1"])
+    assert found(StoredIndex.open(tmp_path / "i", model)) == before
+    index.add({"new": "a new lamp"})
+    assert len(list((tmp_path / "i").glob("segment-*"))) == 2  # the orphan is gone
+
+
+def test_two_who_write_see_each_other(tmp_path) -> None:
+    lexical_model = LexicalModel(None, None, {})
+    one = StoredIndex.create(tmp_path / "i", TEXTS, lexical_model, "bm25")
+    two = StoredIndex.open(tmp_path / "i", lexical_model)
+    one.add({"a": "first lamp"})
+    two.add({"b": "second lamp"})
+    assert len(two) == 42
+    for number in range(16):  # many segments become one
+        two.add({f"n{number}": f"lamp {number}"})
+    assert len(two.segments) < 10
+    assert len(StoredIndex.open(tmp_path / "i", lexical_model)) == 58
+
+
+def test_rerank_orders_the_shortlist_and_leaves_the_rest(tmp_path) -> None:
+    index = StoredIndex.create(tmp_path / "i", TEXTS, LexicalModel(None, None, {}), "bm25")
+    reader = small_model()
+    query = "paint the red lamp"
+    plain = index.search(query, 12)
+    hits = index.search(query, 12, rerank=reader, shortlist=6)
+    assert {h.id for h in hits[:6]} == {h.id for h in plain[:6]}
+    assert [h.id for h in hits[6:]] == [h.id for h in plain[6:]]
+    expected = reader.pair_scores([query] * 6, [h.text for h in plain[:6]])
+    assert [h.score for h in hits[:6]] == pytest.approx(sorted(expected.tolist(), reverse=True), abs=1e-5)
+    with pytest.raises(UserError, match="shortlist holds 0"):
+        index.search(query, rerank=reader, shortlist=0)
+
+
+def test_figures_equal_those_of_ir_measures(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    index = StoredIndex.create(tmp_path / "i", TEXTS, LexicalModel(None, None, {}), "bm25")
+    judged = {f"q{n}": {f"doc-{d}": int(random.integers(0, 3)) for d in random.integers(0, 40, 6)} for n in range(12)}
+    judged["q3"]["gone"] = 1
+    judged["unknown"] = {"doc-1": 1}
+    (tmp_path / "q.tsv").write_text("".join(f"q{n}\t{query}\n" for n, query in enumerate(QUERIES)))
+    lines = [f"{q} 0 {d} {g}\n" for q, documents in judged.items() for d, g in documents.items()]
+    (tmp_path / "q.qrel").write_text("".join(lines))
+    with pytest.warns(UserWarning, match="left out|not found") as told:
+        measured = twofold.evaluate(
+            index, queries=tmp_path / "q.tsv", qrels=tmp_path / "q.qrel", run=tmp_path / "r.run"
+        )
+    assert [("queries" in str(w.message), "not found" in str(w.message)) for w in told] == [
+        (True, False),
+        (False, True),
+    ]
+    run = list(ir_measures.read_trec_run(str(tmp_path / "r.run")))
+    qrels = [line for line in ir_measures.read_trec_qrels(str(tmp_path / "q.qrel")) if line.query_id != "unknown"]
+    names = {"ndcg@10": "nDCG@10", "mrr@10": "RR@10", "map": "AP", "recall@100": "R@100", "recall@1000": "R@1000"}
+    expected = ir_measures.calc_aggregate([ir_measures.parse_measure(n) for n in names.values()], qrels, run)
+    for name, measure in names.items():
+        assert measured.figures[name] == pytest.approx(expected[ir_measures.parse_measure(measure)], abs=1e-9)
+    assert len(measured.items) == 12
+    (tmp_path / "other.tsv").write_text("zz\tlamp\n")
+    with pytest.raises(UserError, match=r"judges no query of .*other\.tsv"):
+        twofold.evaluate(index, queries=tmp_path / "other.tsv", qrels=tmp_path / "q.qrel")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("index.json", b"{}"),
+        ("index.json", b'{"kind": "twofold-index", "format": 9, "written": 1, "model": {}, "segments": []}'),
+        ("documents.safetensors", b"garbage"),
+        ("postings.safetensors", b"garbage"),
+    ],
+)
+def test_a_damaged_index_is_refused(tmp_path, file, content) -> None:
+    model = LexicalModel(None, None, {})
+    StoredIndex.create(tmp_path / "i", TEXTS, model, "bm25")
+    next((tmp_path / "i").rglob(file)).write_bytes(content)
+    with pytest.raises(UserError, match="again"):
+        StoredIndex.open(tmp_path / "i", model)
+
+
+def test_a_segment_outside_of_the_folder_is_refused(tmp_path) -> None:
+    model = LexicalModel(None, None, {})
+    StoredIndex.create(tmp_path / "i", TEXTS, model, "bm25")
+    manifest = json.loads((tmp_path / "i" / "index.json").read_text())
+    manifest["segments"][0]["name"] = "segment-1/../../elsewhere"
+    (tmp_path / "i" / "index.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="not that of an index"):
+        StoredIndex.open(tmp_path / "i", model)
+
+
+def test_what_cannot_be_indexed(tmp_path) -> None:
+    model = LexicalModel(None, None, {})
+    with pytest.raises(UserError, match="no documents to index"):
+        StoredIndex.create(tmp_path / "i", {}, model, "bm25")
+    with pytest.raises(UserError, match="document a is an empty text"):
+        StoredIndex.create(tmp_path / "i", {"a": " "}, model, "bm25")
+    assert not (tmp_path / "i").exists()
+    with pytest.raises(UserError, match="'a' stands for two different texts"):
+        documents(Rows.of({"id": ["a", "a"], "text": ["x", "y"]}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert documents(Rows.of({"id": ["a", "a", "b"], "text": ["x", "x", " "]})) == {"a": "x"}
+    assert len(told) == 2
+    index = StoredIndex.create(tmp_path / "i", TEXTS, model, "bm25")
+    with pytest.raises(UserError, match="holds no document nope"):
+        index.remove(["nope"])
+    with pytest.raises(UserError, match="leave nothing"):
+        index.remove(list(TEXTS))
+    with pytest.raises(UserError, match=r"--add, .* --fresh"):
+        StoredIndex.create(tmp_path / "i", TEXTS, model, "bm25")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thing").touch()
+    with pytest.raises(UserError, match="not an index"):
+        StoredIndex.create(tmp_path / "full", TEXTS, model, "bm25", fresh=True)
+
+
+def test_a_folder_of_code_gives_its_functions(tmp_path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "a.py").write_text(
+        'def read_lamp(path):\n    """Read a lamp from a file."""\n    return path\n'
+    )
+    assert list(documents(tmp_path / "code")) == ["a.read_lamp"]
+    assert "Read a lamp" in documents(tmp_path / "code")["a.read_lamp"]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "one.md").write_text("lamps")
+    (tmp_path / "notes" / "two.txt").write_text("rivers")
+    assert documents(tmp_path / "notes") == {"one.md": "lamps", "two.txt": "rivers"}
+
+
+def test_texts_are_found_by_their_bytes() -> None:
+    words = sorted(["", "a", "ab", "ä", "zebra", "日本"], key=str.encode)
+    texts = Texts.of(words)
+    assert list(texts) == words
+    assert [texts.find(word) for word in words] == list(range(6))
+    assert texts.find("b") is None
+    assert texts[-1] == words[-1]
+    assert Texts.of([]).find("x") is None
