@@ -7,7 +7,7 @@ build(net.spec())      # the same structure, fresh weights
 
 from twofold.parts.auxiliary import add_aux, collect_aux
 from twofold.parts.building import build
-from twofold.parts.caches import Cache, KeyValueCache, MemoryCache, StackCache
+from twofold.parts.caches import Cache, ConvCache, KeyValueCache, MemoryCache, StackCache
 from twofold.parts.cascades import Cascade
 from twofold.parts.channels import (
     ACTIVATIONS,
@@ -33,7 +33,20 @@ from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, 
 from twofold.parts.interactions import CandidateAttention
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
-from twofold.parts.mixers import AnyMask, Attention, CrossAttention, LocalAttention, Mixer
+from twofold.parts.mixers import (
+    S6,
+    SSD,
+    AnyMask,
+    Attention,
+    CausalConv,
+    CentredConv,
+    Convolved,
+    CrossAttention,
+    Hydra,
+    LocalAttention,
+    MambaBlock,
+    Mixer,
+)
 from twofold.parts.model import SequenceModel
 from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
@@ -71,6 +84,7 @@ from twofold.parts.stack import (
     Wiring,
     pattern,
 )
+from twofold.parts.states import StateCache
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
 from twofold.parts.ternary import BitLinear, MedianBitLinear, PackedBitLinear, Ternary
 from twofold.parts.trace import Tap, blocks, replaced, trace
@@ -83,6 +97,8 @@ __all__ = [
     "NORMS",
     "PRESETS",
     "ROUTERS",
+    "S6",
+    "SSD",
     "Alibi",
     "AnyMask",
     "Attention",
@@ -95,10 +111,14 @@ __all__ = [
     "Cache",
     "CandidateAttention",
     "Cascade",
+    "CausalConv",
+    "CentredConv",
     "ChannelMixer",
     "Cls",
     "CodeAttention",
     "CompactMatrix",
+    "ConvCache",
+    "Convolved",
     "CrossAttention",
     "CrossEncoder",
     "Dense",
@@ -111,6 +131,7 @@ __all__ = [
     "Head",
     "HeadScorer",
     "Headed",
+    "Hydra",
     "KeyValueCache",
     "LMHead",
     "Last",
@@ -124,6 +145,7 @@ __all__ = [
     "LogitLink",
     "LowRankLinear",
     "MLMHead",
+    "MambaBlock",
     "Mask",
     "Max",
     "MaxTerms",
@@ -173,6 +195,7 @@ __all__ = [
     "StackCache",
     "StackedLinear",
     "StandIn",
+    "StateCache",
     "StepScorer",
     "Switch",
     "T5Bias",

@@ -247,6 +247,84 @@ class MemoryCache(Cache):
         self.length -= tail - paths.shape[1]
 
 
+class ConvCache(Cache):
+    """The inputs of the last `width` tokens `[B, width, D]`, which a short convolution still sees.
+
+    A few older ones are kept too, so that the last tokens can be taken back.
+
+    Args:
+        width: tokens that the convolution sees beside the newest.
+        back: how many tokens may be taken back.
+    """
+
+    growth: Growth = "const"
+
+    def __init__(
+        self,
+        batch: int,
+        dim: int,
+        width: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        back: int = 16,
+    ) -> None:
+        self.width, self.back = width, back
+        self.held = torch.zeros(batch, width + back, dim, dtype=dtype, device=device)
+        self.segments = torch.zeros(batch, width + back, dtype=torch.long, device=device)
+        self.length = self._room = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.held.nbytes
+
+    def append(
+        self, x: Float[Tensor, "batch time dim"], segments: Int[Tensor, "batch time"] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Adds new inputs (and their packed documents; the last one's goes on where none are given).
+
+        Returns:
+            The last `width` inputs with the new ones behind them, `[B, width + T, D]`, and their documents.
+
+        Raises:
+            UserError: another number of rows than it was made for.
+        """
+        if len(x) != len(self.held):
+            raise UserError(
+                f"the cache was made for {len(self.held)} rows and got {len(x)}; make it with batch={len(x)}"
+            )
+        if segments is None:
+            segments = self.segments[:, -1:].expand(-1, x.shape[1])
+        whole = torch.cat((self.held.to(x.dtype), x), 1)
+        documents = torch.cat((self.segments, segments.expand(len(x), -1)), 1)
+        size = self.width + self.back
+        self.held, self.segments = whole[:, -size:].to(self.held.dtype), documents[:, -size:]
+        self.length += x.shape[1]
+        self._room = min(self.back, self._room + x.shape[1])
+        return whole[:, self.back :], documents[:, self.back :]
+
+    def rewind(self, n: int) -> None:
+        if not 0 <= n <= self._room:
+            raise UserError(
+                f"cannot rewind {n} tokens: a convolution's cache keeps the last {self._room} of {self.length}; "
+                "keep a copy of the cache instead"
+            )
+        keep = self.held.shape[1] - n
+        self.held = torch.cat((torch.zeros_like(self.held[:, :n]), self.held[:, :keep]), 1)
+        self.segments = torch.cat((torch.zeros_like(self.segments[:, :n]), self.segments[:, :keep]), 1)
+        self.length, self._room = self.length - n, self._room - n
+
+    def reorder(self, index: Int[Tensor, "rows"]) -> None:
+        index = index.to(self.held.device)
+        self.held, self.segments = self.held.index_select(0, index), self.segments.index_select(0, index)
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        slots = paths.to(self.held.device) + self.held.shape[1] - tail
+        kept = self.held.gather(1, slots[..., None].expand(-1, -1, self.held.shape[2]))
+        documents = self.segments.gather(1, slots)
+        self.rewind(tail)
+        self.append(kept, documents)
+
+
 class StackCache(Cache):
     """The caches of a stack's layers (None for a layer that keeps nothing), as one."""
 

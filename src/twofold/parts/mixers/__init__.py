@@ -1,8 +1,25 @@
 """Sequence mixers: how positions exchange information."""
 
 from twofold.parts.mixers.attention import Attention
+from twofold.parts.mixers.causal_conv import CausalConv, Convolved
+from twofold.parts.mixers.centred_conv import CentredConv
 from twofold.parts.mixers.cross_attention import CrossAttention
+from twofold.parts.mixers.hydra import Hydra
 from twofold.parts.mixers.local_attention import LocalAttention
+from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 
-__all__ = ["AnyMask", "Attention", "CrossAttention", "LocalAttention", "Mixer"]
+__all__ = [
+    "S6",
+    "SSD",
+    "AnyMask",
+    "Attention",
+    "CausalConv",
+    "CentredConv",
+    "Convolved",
+    "CrossAttention",
+    "Hydra",
+    "LocalAttention",
+    "MambaBlock",
+    "Mixer",
+]

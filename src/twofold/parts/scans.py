@@ -1,0 +1,274 @@
+"""Linear recurrences over time, all positions at once: the scans of state-space models.
+
+Everywhere `starts` `[B, T]` is True where a new packed document begins: nothing is carried into it. A step size of
+zero (as for padding) leaves the state as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+_RUN = 16  # positions that a scan goes through one after another, in all runs at once
+_FITS = 1 << 17  # numbers of a block of a selective scan
+_WIDE = 32  # runs that are joined by one matrix
+
+
+def selective_scan(
+    u: Float[Tensor, "batch time inner"],
+    dt: Float[Tensor, "batch time inner"],
+    a: Float[Tensor, "state inner"],
+    b: Float[Tensor, "batch time state"],
+    c: Float[Tensor, "batch time state"],
+    state: Float[Tensor, "batch state inner"] | None = None,
+    starts: Bool[Tensor, "batch time"] | None = None,
+) -> tuple[Float[Tensor, "batch time inner"], Float[Tensor, "batch state inner"]]:
+    """S6: `h_t = exp(dt_t a) h_{t-1} + dt_t b_t u_t`, `y_t = c_t · h_t`. Gu & Dao 2023, https://arxiv.org/abs/2312.00752
+
+    The states of all positions are never held at once: the sequence goes through in blocks that fit a processor's
+    cache, forward and backward.
+
+    Returns:
+        y, and the state after the last position.
+    """
+    if state is None:
+        state = u.new_zeros(len(u), *a.shape)
+    return _SelectiveScan.apply(u, dt, a, b, c, state, starts)  # type: ignore[no-any-return]
+
+
+class _SelectiveScan(torch.autograd.Function):
+    """Keeps the inputs and the states between blocks; the states inside are computed again for the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor, starts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        y, between = torch.empty_like(u), [state]
+        for block in _blocks(u, a):
+            _, h = _states(u, dt, a, b, between[-1], starts, block)
+            y[:, block] = (h * c[:, block, :, None]).sum(2)
+            between.append(h[:, -1].clone())
+        ctx.save_for_backward(u, dt, a, b, c, *between)
+        ctx.starts = starts
+        return y, between[-1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, dt, a, b, c, *between = ctx.saved_tensors
+        grad_y, later = grads
+        grad_u, grad_dt, grad_b, grad_c = (torch.empty_like(t) for t in (u, dt, b, c))
+        grad_a = torch.zeros_like(a)
+        blocks = _blocks(u, a)
+        for k in reversed(range(len(blocks))):
+            block = blocks[k]
+            decay, h = _states(u, dt, a, b, between[k], ctx.starts, block)
+            read, step, entering = c[:, block, :, None], dt[:, block, None], u[:, block, None]
+            given = grad_y[:, block, None]
+            grad_c[:, block] = (h @ given.transpose(-1, -2))[..., 0]
+            total = read * given
+            total[:, -1] += later
+            after = torch.cat((decay[:, 1:], torch.zeros_like(decay[:, :1])), 1)
+            total = _scan(after, total, reverse=True)
+            before = torch.cat((between[k][:, None], h[:, :-1]), 1)
+            later = total[:, 0] * decay[:, 0]
+            slope = before.mul_(total).mul_(decay)  # of dt · a
+            grad_a += (slope * step).sum((0, 1))
+            by_input = (total * b[:, block, :, None]).sum(2)
+            grad_dt[:, block] = slope.mul_(a).sum(2) + by_input * entering[:, :, 0]
+            grad_u[:, block] = by_input * step[:, :, 0]
+            grad_b[:, block] = (total @ (step * entering).transpose(-1, -2))[..., 0]
+        return grad_u, grad_dt, grad_a, grad_b, grad_c, later, None
+
+
+def _blocks(u: Tensor, a: Tensor) -> list[slice]:
+    """Cuts the sequence so that a block's states fit a processor's cache."""
+    size = max(_RUN, _FITS // max(1, len(u) * a.numel()) // _RUN * _RUN)
+    return [slice(begin, min(begin + size, u.shape[1])) for begin in range(0, u.shape[1], size)]
+
+
+def _states(
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, state: Tensor, starts: Tensor | None, block: slice
+) -> tuple[Tensor, Tensor]:
+    """Decays and states of a block's positions, `[B, L, N, E]` each."""
+    step = dt[:, block]
+    decay = (step[:, :, None] * a).exp_()
+    if starts is not None:
+        decay.masked_fill_(starts[:, block, None, None], 0.0)
+    inputs = (step * u[:, block])[:, :, None] * b[:, block, :, None]
+    inputs[:, 0].addcmul_(decay[:, 0], state)
+    return decay, _scan(decay, inputs, reverse=False)
+
+
+def _scan(decay: Tensor, inputs: Tensor, reverse: bool) -> Tensor:
+    """`h_t = decay_t · h_{t-1} + inputs_t` over dimension 1, from zero; in reverse with `h_{t+1}`.
+
+    All runs of 16 positions advance together, then their ends are scanned in the same way. Decays are multiplied
+    forward only, so that nothing overflows.
+    """
+    batch, time = inputs.shape[:2]
+    run = min(_RUN, time)
+    short = -time % run
+    if short:
+        fill = inputs.new_zeros(batch, short, *inputs.shape[2:])
+        decay, inputs = torch.cat((decay, fill), 1), torch.cat((inputs, fill), 1)
+    a = decay.unflatten(1, (-1, run))
+    h = inputs.unflatten(1, (-1, run)).clone(memory_format=torch.contiguous_format)
+    order = range(run - 2, -1, -1) if reverse else range(1, run)
+    back = 1 if reverse else -1
+    for i in order:
+        h[:, :, i].addcmul_(a[:, :, i], h[:, :, i + back])
+    if h.shape[1] > 1:
+        through = a.clone(memory_format=torch.contiguous_format)
+        for i in order:
+            through[:, :, i].mul_(through[:, :, i + back])
+        last = 0 if reverse else -1
+        ends = _scan(through[:, :, last], h[:, :, last], reverse)
+        nothing = torch.zeros_like(ends[:, :1])
+        enter = torch.cat((ends[:, 1:], nothing) if reverse else (nothing, ends[:, :-1]), 1)
+        h.addcmul_(through, enter[:, :, None])
+    return h.flatten(1, 2)[:, :time]
+
+
+def ssd(
+    x: Float[Tensor, "batch time heads width"],
+    dt: Float[Tensor, "batch time heads"],
+    a: Float[Tensor, "heads"],
+    b: Float[Tensor, "batch time groups state"],
+    c: Float[Tensor, "batch time groups state"],
+    state: Float[Tensor, "batch heads state width"] | None = None,
+    starts: Bool[Tensor, "batch time"] | None = None,
+    chunk: int = 64,
+) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads state width"]]:
+    """`h_t = exp(dt_t a) h_{t-1} + dt_t b_t x_tᵀ`, `y_t = h_tᵀ c_t`, one decay a head, as matrix products.
+
+    Inside a chunk as masked attention, between chunks by the states at their ends. Dao & Gu 2024 (SSD),
+    https://arxiv.org/abs/2405.21060. Time grows linearly with T; the chunk changes speed, not values.
+
+    Returns:
+        y, and the state after the last position.
+    """
+    batch, time, heads, _ = x.shape
+    groups, size = b.shape[2], min(chunk, time)
+    short = -time % size
+    if short:
+        x, b, c = (F.pad(t, (0, 0, 0, 0, 0, short)) for t in (x, b, c))
+        dt = F.pad(dt, (0, 0, 0, short))
+        starts = None if starts is None else F.pad(starts, (0, short))
+
+    def chunks(t: Tensor) -> Tensor:  # [B, T, G·R, F] -> [B, K, G, R, Q, F]
+        return t.unflatten(2, (groups, -1)).unflatten(1, (-1, size)).permute(0, 1, 3, 4, 2, 5)
+
+    u, into, read = chunks(x * dt[..., None]), chunks(b), chunks(c)
+    log = chunks((dt * a)[..., None])[..., 0].cumsum(-1)  # [B, K, G, R, Q]
+    seen = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
+    document = None
+    if starts is not None:
+        document = starts.unflatten(1, (-1, size)).cumsum(-1)[:, :, None, None]  # [B, K, 1, 1, Q]
+        seen = seen & (document[..., :, None] == document[..., None, :])
+    inside = torch.exp((log[..., :, None] - log[..., None, :]).masked_fill(~seen, float("-inf")))
+    y = (read @ into.transpose(-1, -2) * inside) @ u
+
+    to_end = torch.exp(log[..., -1:] - log)
+    through = log[..., -1]
+    from_start = torch.exp(log)
+    broken = None
+    if document is not None:
+        to_end = to_end * (document == document[..., -1:])
+        from_start = from_start * (document == 0)
+        broken = document[:, :, 0, 0, -1] > 0
+    sums = into.transpose(-1, -2) @ (u * to_end[..., None])  # [B, K, G, R, N, P]
+    first = sums.new_zeros(sums[:, 0].shape) if state is None else state.unflatten(1, (groups, -1))
+    enter, last = _carry(through.flatten(2), sums.flatten(2, 3), first.flatten(1, 2), broken)
+    y = y + (read @ enter.unflatten(2, (groups, -1))) * from_start[..., None]
+    y = y.permute(0, 1, 4, 2, 3, 5).reshape(batch, -1, heads, x.shape[-1])
+    return y[:, :time], last
+
+
+def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The states in which each chunk begins `[B, K, H, N, P]`, and the one after the last.
+
+    Args:
+        through: log decay of each chunk `[B, K, H]`.
+        sums: what each chunk adds `[B, K, H, N, P]`.
+        state: at the beginning `[B, H, N, P]`.
+        broken: bool `[B, K]`, chunks through which nothing passes.
+    """
+    count = sums.shape[1]
+    if count > _WIDE:
+        return _carry_groups(through, sums, state, broken)
+    # decay[i, j]: from the end of chunk j (0: the beginning) to the end of chunk i
+    log = F.pad(through.transpose(1, 2), (1, 0))
+    steps = log[..., :, None].expand(*log.shape, count + 1)
+    below = torch.ones(count + 1, count + 1, dtype=torch.bool, device=log.device)
+    log = steps.masked_fill(~below.tril(-1), 0).cumsum(-2)  # summed anew for each j: differences of sums lose digits
+    seen = below.tril()
+    if broken is not None:
+        met = F.pad(broken.long(), (1, 0)).cumsum(-1)[:, None]
+        seen = seen & (met[..., :, None] == met[..., None, :])
+    decay = torch.exp(log.masked_fill(~seen, float("-inf")))
+    given = torch.cat((state[:, None], sums), 1).transpose(1, 2)  # [B, H, K + 1, N, P]
+    found = (decay @ given.flatten(3)).unflatten(3, given.shape[3:]).transpose(1, 2)
+    return found[:, :-1], found[:, -1]
+
+
+def _carry_groups(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As `_carry`, for many chunks: groups of chunks first, then the same over groups."""
+    batch, count = sums.shape[:2]
+    short = -count % _WIDE
+    through = F.pad(through, (0, 0, 0, short)).unflatten(1, (-1, _WIDE))
+    sums = F.pad(sums, (0, 0, 0, 0, 0, 0, 0, short)).unflatten(1, (-1, _WIDE))
+    groups = through.shape[1]
+    met = None
+    if broken is not None:
+        broken = F.pad(broken, (0, short)).unflatten(1, (-1, _WIDE))
+        met = broken.flatten(0, 1)
+    nothing = torch.zeros_like(sums[:, :, 0]).flatten(0, 1)
+    enter, ends = _carry(through.flatten(0, 1), sums.flatten(0, 1), nothing, met)
+    whole = None if broken is None else broken.any(-1)
+    begins, last = _carry(through.sum(2), ends.unflatten(0, (batch, groups)), state, whole)
+    reach = torch.exp(through.cumsum(2) - through)  # from a group's beginning to each chunk's
+    if broken is not None:
+        reach = reach * (broken.long().cumsum(-1) - broken.long() == 0)[..., None]
+    enter = enter.unflatten(0, (batch, groups)) + reach[..., None, None] * begins[:, :, None]
+    return enter.flatten(1, 2)[:, :count], last
+
+
+def ssd_step(
+    x: Float[Tensor, "batch heads width"],
+    dt: Float[Tensor, "batch heads"],
+    a: Float[Tensor, "heads"],
+    b: Float[Tensor, "batch groups state"],
+    c: Float[Tensor, "batch groups state"],
+    state: Float[Tensor, "batch heads state width"],
+) -> tuple[Float[Tensor, "batch heads width"], Float[Tensor, "batch heads state width"]]:
+    """One position of `ssd`: y, and the state after it."""
+    repeat = x.shape[1] // b.shape[1]
+    into, read = b.repeat_interleave(repeat, 1), c.repeat_interleave(repeat, 1)
+    kept = torch.exp(dt * a)[..., None, None] * state
+    state = torch.addcmul(kept, into[..., None], (x * dt[..., None])[..., None, :])
+    return (read[..., None, :] @ state)[..., 0, :], state
+
+
+def ssd_matrix(
+    dt: Float[Tensor, "batch time heads"],
+    a: Float[Tensor, "heads"],
+    b: Float[Tensor, "batch time groups state"],
+    c: Float[Tensor, "batch time groups state"],
+    starts: Bool[Tensor, "batch time"] | None = None,
+) -> Float[Tensor, "batch heads time sources"]:
+    """The matrix by which `ssd` mixes x: lower triangular, every block below the diagonal of rank N at most."""
+    time, heads = dt.shape[1:]
+    log = (dt * a).transpose(1, 2)
+    below = torch.ones(time, time, dtype=torch.bool, device=dt.device)
+    log = log[..., :, None].expand(*log.shape, time).masked_fill(~below.tril(-1), 0).cumsum(-2)
+    seen = below.tril()
+    if starts is not None:
+        document = starts.long().cumsum(1)[:, None]
+        seen = seen & (document[..., :, None] == document[..., None, :])
+    decay = torch.exp(log.masked_fill(~seen, float("-inf")))
+    scores = c.transpose(1, 2) @ b.transpose(1, 2).transpose(-1, -2)
+    return scores.repeat_interleave(heads // b.shape[2], 1) * decay * dt.transpose(1, 2)[:, :, None]

@@ -1,0 +1,168 @@
+"""Scans of state-space models against loops over time, and what recurrent mixers remember."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from twofold.errors import UserError
+from twofold.parts import S6, SSD, Hydra, Mask, scans
+from twofold.parts.scans import selective_scan, ssd, ssd_matrix
+from twofold.parts.states import StateCache
+
+FINE = torch.float64
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=FINE)
+
+
+def ssd_inputs(time, batch=2, heads=4, width=3, groups=2, state=5):
+    dt = torch.nn.functional.softplus(drawn(batch, time, heads, seed=1))
+    b, c = drawn(batch, time, groups, state, seed=2), drawn(batch, time, groups, state, seed=3)
+    return drawn(batch, time, heads, width), dt, -torch.rand(heads, dtype=FINE) * 3, b, c
+
+
+def ssd_loop(x, dt, a, b, c, state=None, starts=None):
+    repeat = x.shape[2] // b.shape[2]
+    b, c = b.repeat_interleave(repeat, 2), c.repeat_interleave(repeat, 2)
+    h = torch.zeros(len(x), x.shape[2], b.shape[3], x.shape[3], dtype=x.dtype) if state is None else state
+    out = []
+    for t in range(x.shape[1]):
+        if starts is not None:
+            h = h * ~starts[:, t, None, None, None]
+        h = torch.exp(dt[:, t] * a)[..., None, None] * h
+        h = h + (dt[:, t, :, None] * b[:, t])[..., None] * x[:, t, :, None]
+        out.append((c[:, t, :, :, None] * h).sum(2))
+    return torch.stack(out, 1), h
+
+
+def test_selective_scan_is_the_loop(monkeypatch):
+    u, dt = drawn(2, 300, 6), torch.rand(2, 300, 6, dtype=FINE)
+    a, b, c = -torch.rand(3, 6, dtype=FINE), drawn(2, 300, 3, seed=2), drawn(2, 300, 3, seed=3)
+    h, out = torch.zeros(2, 3, 6, dtype=FINE), []
+    for t in range(300):
+        h = torch.exp(dt[:, t, None] * a) * h + (dt[:, t] * u[:, t])[:, None] * b[:, t, :, None]
+        out.append((h * c[:, t, :, None]).sum(1))
+    for fits in (1, 1 << 20):  # blocks of 16, and one block
+        monkeypatch.setattr(scans, "_FITS", fits)
+        y, last = selective_scan(u, dt, a, b, c)
+        torch.testing.assert_close(y, torch.stack(out, 1), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(last, h, rtol=1e-10, atol=1e-10)
+
+
+def test_selective_scan_has_the_right_gradient(monkeypatch):
+    monkeypatch.setattr(scans, "_FITS", 1)
+    starts = torch.zeros(1, 20, dtype=torch.bool)
+    starts[:, [4, 17]] = True
+    shapes = [(1, 20, 2), (1, 20, 2), (3, 2), (1, 20, 3), (1, 20, 3), (1, 3, 2)]
+    given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
+    given[1], given[2] = given[1].abs(), -given[2].abs()
+    given = [t.requires_grad_() for t in given]
+    assert torch.autograd.gradcheck(lambda *t: selective_scan(*t, starts), given, fast_mode=True)
+
+
+def test_strong_decays_neither_overflow_nor_vanish_into_nan():
+    u, dt = drawn(1, 64, 4).float(), torch.full((1, 64, 4), 60.0)
+    dt[:, 40:] = 1e-3
+    given = [
+        u,
+        dt,
+        -torch.arange(1.0, 17)[:, None].expand(16, 4).clone(),
+        drawn(1, 64, 16).float(),
+        drawn(1, 64, 16).float(),
+    ]
+    given = [t.requires_grad_() for t in given]
+    y, _ = selective_scan(*given)
+    y.sum().backward()
+    exact, _ = selective_scan(*(t.detach().double() for t in given))
+    torch.testing.assert_close(y.detach().double(), exact, rtol=1e-4, atol=1e-4)
+    assert all(torch.isfinite(t.grad).all() for t in given)
+
+
+@pytest.mark.parametrize("chunk", [2, 5, 64])
+@pytest.mark.parametrize("packed", [False, True])
+def test_ssd_is_the_loop_whatever_the_chunk(chunk, packed):
+    given = ssd_inputs(150)  # chunks of 2: groups of groups of chunks
+    state = drawn(2, 4, 5, 3, seed=5)
+    starts = None
+    if packed:
+        starts = torch.zeros(2, 150, dtype=torch.bool)
+        starts[0, [0, 3, 64, 65, 130]] = True
+        starts[1, [1, 100]] = True
+    expected, after = ssd_loop(*given, state, starts)
+    y, last = ssd(*given, state, starts, chunk)
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(last, after, rtol=1e-10, atol=1e-10)
+    if state is not None and not packed:
+        mixed = torch.einsum("bhij,bjhp->bihp", ssd_matrix(*given[1:]), given[0])
+        torch.testing.assert_close(mixed, ssd(*given)[0], rtol=1e-10, atol=1e-10)
+
+
+def test_many_groups_of_chunks_with_documents():
+    given = ssd_inputs(40 * 33)
+    starts = torch.rand(2, 40 * 33, generator=torch.Generator().manual_seed(0)) < 0.01
+    expected, after = ssd_loop(*given, None, starts)
+    y, last = ssd(*given, None, starts, 1)
+    torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(last, after, rtol=1e-9, atol=1e-9)
+
+
+def test_a_constant_input_has_a_closed_form():
+    dt, a = torch.full((1, 30, 1), 0.3, dtype=FINE), torch.tensor([-0.7], dtype=FINE)
+    one = torch.ones(1, 30, 1, 1, dtype=FINE)
+    y, _ = ssd(one, dt, a, one, one)
+    r = torch.exp(dt[0, 0, 0] * a)
+    expected = 0.3 * (1 - r ** torch.arange(1, 31)) / (1 - r)
+    torch.testing.assert_close(y[0, :, 0, 0], expected, rtol=1e-10, atol=1e-10)
+    y, _ = selective_scan(one[..., 0], dt, a[:, None], one[..., 0], one[..., 0])
+    torch.testing.assert_close(y[0, :, 0], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mixer", [S6(16, state=3), SSD(16, state=4, head_dim=8, chunk=4)])
+def test_a_state_goes_back_into_the_middle_of_a_call(mixer):
+    x = torch.randn(2, 12, 16)
+    ids = torch.tensor([[0] * 5 + [1] * 7, [0] * 7 + [1] * 5])
+    with torch.no_grad():
+        whole = mixer(x, Mask.segments(ids))
+        cache = mixer.new_cache(2, 99)
+        mixer(x[:, :4], Mask.segments(ids[:, :4]), cache)
+        mixer(torch.cat((x[:, 4:6], torch.randn(2, 5, 16)), 1), Mask.segments(ids[:, 4:11]), cache)
+        cache.rewind(5)
+        cache.reorder(torch.tensor([1, 0]))
+        order = torch.tensor([1, 0])
+        y = mixer(x[order, 6:], Mask.segments(ids[order, 6:]), cache)
+    torch.testing.assert_close(y, whole[order, 6:], rtol=1e-5, atol=1e-5)
+    assert cache.length == 12
+
+
+def test_a_state_that_cannot_go_back_says_so():
+    cache = StateCache(torch.zeros(1, 2), back=2)
+    cache.advance(torch.ones(1, 2), 5)
+    with pytest.raises(UserError, match="keep a copy"):
+        cache.rewind(3)
+    cache.rewind(5)
+    assert cache.length == 0
+    assert not cache.state.any()
+    for mixer in (S6(8), SSD(8, head_dim=8)):
+        sizes = []
+        for time in (1, 50):
+            held = mixer.new_cache(1, 99)
+            mixer(torch.randn(1, time, 8), cache=held)
+            sizes.append(held.nbytes)
+        assert sizes[0] == sizes[1]
+
+
+def test_rates_are_negative_and_do_not_decay_as_weights():
+    for mixer in (S6(8), SSD(8, head_dim=8), Hydra(8, head_dim=8)):
+        assert (mixer.a < 0).all()
+        assert mixer.log_a.ndim == mixer.skip.ndim == mixer.dt_bias.ndim == 1  # the recipe lets matrices decay alone
+
+
+def test_sizes_that_do_not_go_together_are_refused():
+    with pytest.raises(UserError, match="head_dim=16"):
+        SSD(24, head_dim=32)
+    with pytest.raises(UserError, match="groups=2"):
+        SSD(16, head_dim=16, groups=4)
+    with pytest.raises(UserError, match="mixer SSD"):
+        Hydra(8, head_dim=8)(torch.randn(1, 3, 8), Mask.causal())
