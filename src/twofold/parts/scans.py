@@ -37,7 +37,7 @@ def selective_scan(
     """
     if state is None:
         state = u.new_zeros(len(u), *a.shape)
-    return _SelectiveScan.apply(u, dt, a, b, c, state, starts)  # type: ignore[no-any-return]
+    return _SelectiveScan.apply(u, dt, a, b, c, state, starts)
 
 
 class _SelectiveScan(torch.autograd.Function):
