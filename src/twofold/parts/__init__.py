@@ -53,6 +53,7 @@ from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
 from twofold.parts.part import Part, registered
+from twofold.parts.patterns import Pattern
 from twofold.parts.pixels import PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
@@ -170,6 +171,7 @@ __all__ = [
     "PackedTexts",
     "Parallel",
     "Part",
+    "Pattern",
     "PixelPerceptron",
     "Pool",
     "Position",

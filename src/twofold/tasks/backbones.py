@@ -1,4 +1,4 @@
-"""Backbones by name: a preset and size, a reference model, or a checkpoint."""
+"""Backbones by name: a preset or mixer and size, a pattern of layers, a reference model, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from twofold import catalog
+from twofold.catalog import index
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
-from twofold.parts import Encoder, Part, SequenceModel, presets
+from twofold.parts import Encoder, Mixer, Part, Pattern, SequenceModel, presets
+from twofold.parts.named import names
 from twofold.tasks import instructed, reference, registry
 
 INSTRUCTED = "tiny-instructed"
 """`tiny-encoder-2`, instructed on the made text tasks."""
 
-Backbone = str
-"""`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`, or a preset and size such as `t5-3x128`
-(layers × width)."""
+Backbone = Any
+"""`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`; a preset, mixer or system of the mixers
+family with its size, such as `t5-3x128` or `attention-3x128` (layers × width); or a `Pattern` as data."""
 
 
 def _t5(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
@@ -45,7 +49,7 @@ PRESETS: dict[str, Callable[[int, int, int, int], SequenceModel]] = {
     "bert": _bert,
     "modernbert": _modernbert,
 }
-_SIZED = re.compile(r"([a-z0-9]+)-(\d+)x(\d+)")
+_SIZED = re.compile(r"([a-z0-9-]+)-(\d+)x(\d+)")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,46 @@ class Chosen:
     pretrained: bool
     notes: dict[str, object]
     head: Part | None = None
+
+
+def pattern(
+    given: Backbone, dim: int, layers: int, *, heads: int | None = None, conv: int = 0, max_len: int = 512
+) -> Pattern:
+    """The layers that a name or plain data stands for.
+
+    Args:
+        given: a mixer (`attention`: equal blocks of it), a system of the mixers family, either with `-LAYERSxWIDTH`
+            behind it; a list of layers; or a mapping as `Pattern.read` takes.
+        dim, layers: where the name does not say.
+        heads: of mixers that have some (default: one for each 32 features).
+        conv: width of a convolution in front of every mixer.
+        max_len: the longest input.
+
+    Raises:
+        UserError: no such name; names the nearest.
+    """
+    if not isinstance(given, str):
+        return Pattern.read(given, dim=dim, heads=heads, conv=conv)
+    sized = _SIZED.fullmatch(given)
+    name = sized[1] if sized else given
+    if sized:
+        layers, dim = int(sized[2]), int(sized[3])
+    if name in names(Mixer):
+        return Pattern.read([{"mixer": name, "times": layers}], dim=dim, heads=heads, conv=conv)
+    if name in _systems():
+        heads = heads or max(1, dim // 32)
+        system: Any = catalog.configure(name, dim=dim, layers=layers, heads=heads, conv=conv, length=max_len)
+        found: Pattern = system.pattern()
+        return found
+    known = [*names(Mixer), *_systems()]
+    raise UserError(f"unknown backbone {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+
+
+def _systems() -> list[str]:
+    """Systems whose layers can be asked for: models of the mixers family."""
+    return [
+        c["id"] for c in index.cards() if c.get("family") == "mixers" and {"dim", "layers", "conv"} <= set(c["options"])
+    ]
 
 
 def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab: int = 4096) -> Chosen:
@@ -71,13 +115,11 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
     Raises:
         UserError: no such preset or checkpoint; names the nearest.
     """
-    sized = _SIZED.fullmatch(name)
-    if sized and sized[1] in PRESETS:
-        layers, dim = int(sized[2]), int(sized[3])
+    made = _maker(name, max_len)
+    if made is not None:
         tokenizer = train_wordpiece(texts, vocab)
         torch.manual_seed(seed)
-        net = PRESETS[sized[1]](tokenizer.vocab_size, dim, layers, max_len)
-        return Chosen(net, tokenizer, False, {})
+        return Chosen(made(tokenizer.vocab_size), tokenizer, False, {})
     if name in reference.NAMES:
         trained = reference.model(name, seed)
         assert isinstance(trained.net, SequenceModel)
@@ -89,7 +131,13 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
         assert ready.tokenizer is not None
         return _without_head(ready.net, ready.tokenizer, ready.notes)
     if name not in ("minilm", "smollm2") and not Path(name).exists():
-        known = [*(f"{p}-2x128" for p in PRESETS), *reference.NAMES, INSTRUCTED, "minilm", "smollm2"]
+        known = [
+            *(f"{p}-2x128" for p in (*PRESETS, *names(Mixer), *_systems())),
+            *reference.NAMES,
+            INSTRUCTED,
+            "minilm",
+            "smollm2",
+        ]
         raise UserError(
             f"unknown backbone {name!r}.{did_you_mean(name, known)} "
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
@@ -99,6 +147,18 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
     if not isinstance(found, SequenceModel) or loaded.tokenizer is None:
         raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
     return _without_head(found, loaded.tokenizer, loaded.notes)
+
+
+def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | None:
+    """From the size of the vocabulary to an untrained network of states; None for what is no such backbone."""
+    sized = _SIZED.fullmatch(name) if isinstance(name, str) else None
+    if sized and sized[1] in PRESETS:
+        preset, layers, dim = PRESETS[sized[1]], int(sized[2]), int(sized[3])
+        return lambda vocab: preset(vocab, dim, layers, max_len)
+    if isinstance(name, str) and not (sized and sized[1] in {*names(Mixer), *_systems()}):
+        return None
+    found = pattern(name, 128, 4, max_len=max_len)
+    return lambda vocab: found.network(vocab, max_len=max_len, head=False)
 
 
 def _without_head(net: SequenceModel, tokenizer: Tokenizer, notes: dict[str, object]) -> Chosen:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from twofold.errors import UserError
+from twofold.parts import Pattern
 from twofold.parts.linear import kinds
 
 
@@ -20,3 +21,14 @@ def _linear_kinds(value: Any) -> Any:
 
 LinearKinds = Annotated[str | dict[str, str], BeforeValidator(_linear_kinds)]
 """Kinds of linear map: `lowrank(0.25)` for all, or `{ffn: lowrank(0.25)}` with the rest dense."""
+
+
+def _backbone(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    Pattern.read(value)
+    return value
+
+
+Backbone = Annotated[str | list[dict[str, Any]] | dict[str, Any], BeforeValidator(_backbone)]
+"""A backbone: a preset and size, a reference model, a checkpoint or a folder, by name; or layers as data."""

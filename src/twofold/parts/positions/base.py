@@ -24,11 +24,13 @@ class Position(Part, abstract=True):
         max_len: positions must be below this; None: no limit.
         needs_qk: uses queries and keys, so only attention can carry it.
         after_softmax: `after` does something, so probabilities must be materialised.
+        shared: all layers of a stack carry the same one.
     """
 
     max_len: int | None = None
     needs_qk: bool = False
     after_softmax: bool = False
+    shared: bool = False
 
     def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
         """Refuses sizes that this position cannot serve (UserError)."""

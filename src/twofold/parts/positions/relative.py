@@ -66,6 +66,7 @@ class T5Bias(Position):
     """
 
     needs_qk = True
+    shared = True
 
     def __init__(self, heads: int, buckets: int = 32, max_distance: int = 128, two_way: bool = False) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from twofold.errors import UserError
 from twofold.objectives import Loss, flops, info_nce, quadratic, ranking
 from twofold.parts import MaxTerms, MLMHead, Part, SequenceModel, SparseEncoder, TiedHead
 from twofold.tasks import Model, backbones
+from twofold.tasks.options import Backbone
 from twofold.tasks.search import PairBatch, PairBatches, SearchData, SearchSystem
 from twofold.tasks.search.mining import Teacher, mine, searcher
 
@@ -81,7 +82,9 @@ class SpladePlus(SearchSystem):
     trained to retrieve.
     """
 
-    backbone: str = Field("bert-2x128", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "bert-2x128", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
+    )
     document_tokens: int = Field(64, ge=2, le=512, description="documents are cut here")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     supervision: Literal["in-batch", "distilled"] = Field(

@@ -31,6 +31,7 @@ from twofold.tasks.classify import (
     PromptStore,
     settings,
 )
+from twofold.tasks.options import Backbone
 
 ACTS = {"question": "whether", "promise": "will", "thanks": "well"}
 """Labels of `utterances` that are several tokens of the reference models' vocabulary, and words that are one."""
@@ -60,7 +61,9 @@ ACTS = {"question": "whether", "promise": "will", "thanks": "well"}
 class MaskInstruct(ClassifySystem, Change):
     """Generative classifier: a prompt that ends in one mask, answered by the masked-language-model head."""
 
-    backbone: str = Field("tiny-encoder-2", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "tiny-encoder-2", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
+    )
     tune_layers: Literal[0] = Field(0, description="all layers are trained")
     tokens: int = Field(128, ge=16, le=8192, description="prompts are cut here")
     lr: float = Field(1e-3, gt=0, description="highest learning rate on a person's data")

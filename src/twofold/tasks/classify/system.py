@@ -25,6 +25,7 @@ from twofold.tasks.classify.readers import ImageReader, TextReader
 from twofold.tasks.classify.targets import Target
 from twofold.tasks.inputs import Inputs, freeze, store
 from twofold.tasks.model import Model
+from twofold.tasks.options import Backbone
 from twofold.tasks.system import Fitted, TrainedSystem
 from twofold.training import Recipe
 
@@ -112,7 +113,9 @@ class LabelledBatches:
 class ClassifySystem(TrainedSystem):
     """What every classifier of texts is told: its backbone, how long texts may be, and how it is trained."""
 
-    backbone: str = Field("minilm", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "minilm", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
+    )
     tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     tokens: int = Field(64, ge=2, le=8192, description="texts are cut here")
     batch: int = Field(32, ge=1, description="examples in a batch")
@@ -144,7 +147,7 @@ class ClassifySystem(TrainedSystem):
         chosen = backbones.choose(self.backbone, list(texts), seed, max_len=self.tokens)
         torch.manual_seed(seed)
         net = self.head(chosen.model, data.target.outputs)
-        freeze(net.model, self.tune_layers if chosen.pretrained else 0, self.backbone)
+        freeze(net.model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
         spec = settings(data.target, TextReader(self.tokens))
         return ClassifyModel(net, chosen.tokenizer, spec, notes=dict(chosen.notes))
 

@@ -25,6 +25,7 @@ from twofold.parts import CrossEncoder, OverlapEmbedding, SequenceModel
 from twofold.tasks import backbones, reference
 from twofold.tasks.inputs import Inputs, freeze
 from twofold.tasks.model import Model
+from twofold.tasks.options import Backbone
 from twofold.tasks.search.data import SearchData
 from twofold.tasks.search.lexical import hard_negatives
 from twofold.tasks.search.pairs import LowerStates, PairModel, Template, lower_states
@@ -72,7 +73,9 @@ class ListBatch:
 class RerankSystem(TrainedSystem):
     """What every cross-encoder is told: its backbone, how it reads pairs, and how it is trained."""
 
-    backbone: str = Field("minilm", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "minilm", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
+    )
     tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     template: str = Field("Query: {query} Document: {document}", description="how query and document are joined")
     overlap: bool = Field(True, description="mark words that both texts hold, where two-way layers are trained whole")
@@ -124,14 +127,14 @@ class RerankSystem(TrainedSystem):
             silent = sorted({id for id in (getattr(tokenizer, role) for role in ROLES) if id is not None})
             net = SequenceModel(OverlapEmbedding(net.embedding, separator, silent), net.stack)
         made = self.network(net, tokenizer, chosen.head)
-        freeze(made.model, tuned, self.backbone)
+        freeze(made.model, tuned, str(self.backbone))
         spec = {"pairs": template.spec(), "depth": self.depth, "window": self.window, "stride": self.stride}
         model = PairModel(made, tokenizer, spec, notes=dict(chosen.notes))
         if tuned:
             layers = len(net.stack.layers) - tuned
-            fixed = self.backbone in KNOWN or self.backbone in reference.NAMES
+            fixed = str(self.backbone) in (*KNOWN, *reference.NAMES)
             number = seed if self.backbone in reference.NAMES else 0
-            model.lower = lower_states(self.backbone, number, layers) if fixed else LowerStates(layers)
+            model.lower = lower_states(str(self.backbone), number, layers) if fixed else LowerStates(layers)
         return model
 
     def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], ListBatch]:

@@ -19,6 +19,7 @@ from twofold.parts.encoders import Side
 from twofold.tasks import backbones
 from twofold.tasks.inputs import Inputs, StateStore, TokenStore, freeze, store
 from twofold.tasks.model import Model
+from twofold.tasks.options import Backbone
 from twofold.tasks.search.data import SearchData
 from twofold.tasks.search.lexical import hard_negatives
 from twofold.tasks.search.model import EncoderModel
@@ -64,7 +65,9 @@ class PairBatch:
 class SearchSystem(TrainedSystem):
     """What every dual encoder is told: its backbone, how long texts may be, and how it is trained."""
 
-    backbone: str = Field("minilm", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "minilm", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
+    )
     tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     query_tokens: int = Field(24, ge=2, le=512, description="queries are cut here")
     document_tokens: int = Field(96, ge=2, le=512, description="documents are cut here")
@@ -86,7 +89,7 @@ class SearchSystem(TrainedSystem):
         torch.manual_seed(seed)
         net = self.network(chosen)
         for side in SIDES:
-            freeze(net.tower(side).model, self.tune_layers if chosen.pretrained else 0, self.backbone)
+            freeze(net.tower(side).model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
         spec = {
             "query_tokens": self.query_tokens,
             "document_tokens": self.document_tokens,

@@ -1,7 +1,19 @@
 """The task `solve`: problems with known answers, at lengths seen in training and beyond."""
 
 from twofold.tasks.solve.data import Packed, SolveBatch, SolveData
+from twofold.tasks.solve.labelled import LabelBatch, LabelData, LabelModel
 from twofold.tasks.solve.model import Scores, SolveModel, solve_loss
 from twofold.tasks.solve.task import SolveTask
 
-__all__ = ["Packed", "Scores", "SolveBatch", "SolveData", "SolveModel", "SolveTask", "solve_loss"]
+__all__ = [
+    "LabelBatch",
+    "LabelData",
+    "LabelModel",
+    "Packed",
+    "Scores",
+    "SolveBatch",
+    "SolveData",
+    "SolveModel",
+    "SolveTask",
+    "solve_loss",
+]

@@ -1,0 +1,233 @@
+"""Made sequences whose tokens have known labels: recall, memory, and pointers to follow.
+
+Ids and labels are int64 `[n, T]`; -100 where a token has no label. Each kind is a class whose fields are its sizes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import UserError, unknown
+
+Integers = NDArray[np.int64]
+NONE = -100  # no label
+
+
+class Sequences(Protocol):
+    """A kind of sequence: `name`, `vocab` ids, `length` tokens, and a sampler."""
+
+    name: ClassVar[str]
+
+    @property
+    def vocab(self) -> int:
+        """How many ids there are."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in a sequence."""
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        """`n` sequences: ids and labels."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Key–value pairs first, filler to half of the length, then keys are asked again, each followed by filler.
+
+    Multi-query associative recall: Arora et al. 2023, https://arxiv.org/abs/2312.04927. The label of an asked key is
+    its value, which never follows it. Id 0 is filler; keys and values share the other ids in halves.
+
+    Args:
+        time: tokens in a sequence.
+        pairs: in each sequence, with distinct keys.
+        symbols: keys and values together.
+    """
+
+    name: ClassVar[str] = "mqar"
+    time: int = 128
+    pairs: int = 8
+    symbols: int = 64
+
+    def __post_init__(self) -> None:
+        if self.time < 8 or self.time % 4 or not 1 <= self.pairs <= min(self.time // 4, self.symbols // 2):
+            raise UserError(
+                f"mqar with time={self.time}, pairs={self.pairs}, symbols={self.symbols}: time must be a multiple of "
+                "4 from 8 on, pairs at most a quarter of it and at most half of the symbols"
+            )
+
+    @property
+    def vocab(self) -> int:
+        return 1 + 2 * (self.symbols // 2)
+
+    @property
+    def length(self) -> int:
+        return self.time
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        half, size = self.time // 2, self.symbols // 2
+        keys = 1 + generator.random((n, size)).argsort(axis=1)[:, : self.pairs]
+        values = 1 + size + generator.integers(0, size, (n, self.pairs))
+        ids, labels = np.zeros((n, self.time), np.int64), np.full((n, self.time), NONE, np.int64)
+        ids[:, 0 : 2 * self.pairs : 2], ids[:, 1 : 2 * self.pairs : 2] = keys, values
+        asked = generator.integers(0, self.pairs, (n, half // 2))
+        ids[:, half::2] = np.take_along_axis(keys, asked, 1)
+        labels[:, half::2] = np.take_along_axis(values, asked, 1)
+        return ids, labels
+
+
+@dataclass(frozen=True)
+class CopyMemory:
+    """Symbols first, then blanks, then a signal: the symbols must be given again, in order.
+
+    Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016, https://arxiv.org/abs/1511.06464. Id 0 is blank, 1 the signal.
+
+    Args:
+        delay: blanks between.
+        count: symbols to keep.
+        symbols: different ones.
+    """
+
+    name: ClassVar[str] = "copy-memory"
+    delay: int = 100
+    count: int = 10
+    symbols: int = 8
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+    @property
+    def vocab(self) -> int:
+        return 2 + self.symbols
+
+    @property
+    def length(self) -> int:
+        return self.delay + 2 * self.count
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        kept = 2 + generator.integers(0, self.symbols, (n, self.count))
+        ids, labels = np.zeros((n, self.length), np.int64), np.full((n, self.length), NONE, np.int64)
+        ids[:, : self.count] = kept
+        ids[:, -self.count :] = 1
+        labels[:, -self.count :] = kept
+        return ids, labels
+
+
+@dataclass(frozen=True)
+class SelectiveCopy:
+    """Symbols scattered among blanks; after a signal they must be given again, in order.
+
+    Gu & Dao 2023, https://arxiv.org/abs/2312.00752, section 3.1. Id 0 is blank, 1 the signal.
+
+    Args:
+        time: tokens over which the symbols are scattered.
+        count: symbols to keep.
+        symbols: different ones.
+    """
+
+    name: ClassVar[str] = "selective-copy"
+    time: int = 64
+    count: int = 8
+    symbols: int = 14
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        if self.count > self.time:
+            raise UserError(f"selective-copy: {self.count} symbols do not fit into time={self.time}; use fewer")
+
+    @property
+    def vocab(self) -> int:
+        return 2 + self.symbols
+
+    @property
+    def length(self) -> int:
+        return self.time + self.count
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        kept = 2 + generator.integers(0, self.symbols, (n, self.count))
+        where = np.sort(generator.random((n, self.time)).argsort(axis=1)[:, : self.count], axis=1)
+        ids, labels = np.zeros((n, self.length), np.int64), np.full((n, self.length), NONE, np.int64)
+        np.put_along_axis(ids, where, kept, 1)
+        ids[:, -self.count :] = 1
+        labels[:, -self.count :] = kept
+        return ids, labels
+
+
+@dataclass(frozen=True)
+class Chase:
+    """A random map, then places to start from: where does following `hops` arrows lead? The depth of a computation.
+
+    The map is `size` pairs (place, its successor) in random order; then every start is asked, with that label.
+
+    Args:
+        hops: arrows to follow.
+        size: places.
+        asked: starts.
+    """
+
+    name: ClassVar[str] = "chase"
+    hops: int = 2
+    size: int = 16
+    asked: int = 16
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+    @property
+    def vocab(self) -> int:
+        return 1 + self.size
+
+    @property
+    def length(self) -> int:
+        return 2 * self.size + 1 + self.asked
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        follow = generator.random((n, self.size)).argsort(axis=1)
+        order = generator.random((n, self.size)).argsort(axis=1)
+        starts = generator.integers(0, self.size, (n, self.asked))
+        ids, labels = np.zeros((n, self.length), np.int64), np.full((n, self.length), NONE, np.int64)
+        ids[:, 0 : 2 * self.size : 2] = 1 + order
+        ids[:, 1 : 2 * self.size : 2] = 1 + np.take_along_axis(follow, order, 1)
+        ids[:, 2 * self.size + 1 :] = 1 + starts
+        ends = starts
+        for _ in range(self.hops):
+            ends = np.take_along_axis(follow, ends, 1)
+        labels[:, 2 * self.size + 1 :] = 1 + ends
+        return ids, labels
+
+
+def _positive(given: Any) -> None:
+    for own in fields(given):
+        if getattr(given, own.name) < 1:
+            raise UserError(f"{given.name}: {own.name} is {getattr(given, own.name)}; it must be at least 1")
+
+
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase)}
+"""Kinds of sequence by name; their default sizes are the calibrated ones."""
+
+_WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")
+
+
+def parse(text: str) -> Sequences | None:
+    """`mqar` or `mqar(time=128, pairs=8)`; None where it is no kind of sequence.
+
+    Raises:
+        UserError: unknown or unfit sizes.
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None or found["name"] not in KINDS:
+        return None
+    kind = KINDS[found["name"]]
+    known, options = [f.name for f in fields(kind)], {}
+    for pair in filter(None, (p.strip() for p in (found["options"] or "").split(","))):
+        name, _, value = (piece.strip() for piece in pair.partition("="))
+        if name not in known:
+            raise unknown(f"size of {found['name']}", name, known)
+        if not value.isdecimal():
+            raise UserError(f"{found['name']}: {name} is {value!r}; it must be a whole number")
+        options[name] = int(value)
+    return cast(Sequences, kind(**options))

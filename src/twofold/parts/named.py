@@ -1,0 +1,98 @@
+"""Parts by the names that people write: `ssd`, `{kind: attention, kv_heads: 2}`, `rope`, `swiglu`.
+
+A part's name is its class name in lower case with hyphens (`LocalAttention`: `local-attention`), so every mixer,
+position and channel mixer can be named once it is there; a few have shorter names too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from twofold.errors import UserError, unknown
+from twofold.parts import arguments
+from twofold.parts.channels.ffn import ChannelMixer
+from twofold.parts.mixers.mixer import Mixer
+from twofold.parts.part import Part, registered
+from twofold.parts.positions import Position
+
+Named = str | Mapping[str, Any]
+"""A name, or a mapping with `kind` and options."""
+
+SHORT: dict[type[Part], dict[str, tuple[str, dict[str, Any]]]] = {
+    Mixer: {"window": ("local-attention", {"window": 64})},
+    Position: {"none": ("no-position", {}), "t5": ("t5-bias", {})},
+    ChannelMixer: {
+        "relu": ("ffn", {"activation": "relu"}),
+        "gelu": ("ffn", {"activation": "gelu"}),
+        "geglu": ("ffn", {"activation": "gelu", "gate": True}),
+        "swiglu": ("ffn", {"activation": "silu", "gate": True}),
+    },
+}
+"""Short names, by kind of part: the long name and options."""
+
+_WORDS: dict[type[Part], str] = {Mixer: "mixer", Position: "position", ChannelMixer: "channel mixer"}
+_ANNOTATED: dict[str, type[Part]] = {"Mixer": Mixer, "Position": Position, "ChannelMixer": ChannelMixer}
+
+
+def kebab(name: str) -> str:
+    """`LocalAttention` → `local-attention`, `T5Bias` → `t5-bias`, `FFN` → `ffn`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def names(kind: type[Part]) -> dict[str, type[Part]]:
+    """Every name of a kind of part (`Mixer`, `Position`, `ChannelMixer`), with its class."""
+    long = {kebab(name): cls for name, cls in registered(kind).items()}
+    return long | {short: long[name] for short, (name, _) in SHORT.get(kind, {}).items()}
+
+
+def chosen(kind: type[Part], given: Named) -> tuple[type[Part], dict[str, Any]]:
+    """The class that a name means, and the options that come with it.
+
+    Raises:
+        UserError: no such name, or no name at all.
+    """
+    if isinstance(given, Mapping):
+        options = {str(k): v for k, v in given.items() if k != "kind"}
+        name = given.get("kind")
+    else:
+        options, name = {}, given
+    known = names(kind)
+    if not isinstance(name, str):
+        raise UserError(f"a {_WORDS[kind]} is a name, or {{kind: name, option: value}}, not {arguments.shown(given)}")
+    if name not in known:
+        raise unknown(_WORDS[kind], name, known)
+    long = SHORT.get(kind, {}).get(name)
+    return known[name], {**(long[1] if long else {}), **options}
+
+
+def make(kind: type[Part], given: Named, fill: Mapping[str, Any]) -> Part:
+    """A part from its name.
+
+    Args:
+        kind: `Mixer`, `Position` or `ChannelMixer`.
+        given: the name, or a mapping with `kind` and options; options that are parts themselves are named likewise.
+        fill: what its surroundings know (`dim`, `heads`, …); a part takes of it what it has an argument for.
+
+    Raises:
+        UserError: an unknown name or option, a value that does not fit, or one that is missing.
+    """
+    cls, options = chosen(kind, given)
+    parameters = arguments.parameters(cls)
+    for name, value in options.items():
+        inner = _part_of(parameters[name].annotation) if name in parameters else None
+        if inner is not None and isinstance(value, str | Mapping):
+            options[name] = make(inner, value, fill)
+    every = {k: v for k, v in fill.items() if k in parameters and v is not None} | options
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in every:
+            label = given if isinstance(given, str) else given["kind"]
+            raise UserError(f"{_WORDS[kind]} {label} needs {name}; write {{kind: {label}, {name}: …}}")
+    arguments.check(cls, every)
+    return cls(**every)
+
+
+def _part_of(annotation: Any) -> type[Part] | None:
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return next((kind for word in re.findall(r"\w+", text) if (kind := _ANNOTATED.get(word))), None)

@@ -1,0 +1,214 @@
+"""Networks from plain data: which mixer, position, channel mixer and wiring stands in which layer, all by name.
+
+    Pattern.read({"dim": 96, "layers": [{"mixer": "attention", "position": "rope", "channel": "swiglu", "times": 2}]})
+
+What cannot be combined is refused here, before anything is trained, with what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from twofold.errors import UserError, unknown
+from twofold.parts import arguments
+from twofold.parts.channels.ffn import ChannelMixer
+from twofold.parts.embeddings import TokenEmbedding
+from twofold.parts.heads import LMHead, TiedHead
+from twofold.parts.mixers.causal_conv import CausalConv, Convolved
+from twofold.parts.mixers.mixer import Mixer
+from twofold.parts.model import SequenceModel
+from twofold.parts.named import Named, chosen, make, names
+from twofold.parts.norms import NORMS
+from twofold.parts.part import Part
+from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
+from twofold.parts.stack import Block, PostNorm, Single, Stack, wiring
+
+ENTRY = ("mixer", "position", "channel", "wiring", "times", "conv")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a stack of blocks is made of, as plain data.
+
+    Args:
+        layers: entries with `mixer` (default attention), `position` (default: rope for mixers with queries and keys,
+            where the pattern has no position of its own), `channel` (default swiglu; `none` for none), `wiring`
+            (pre, post, parallel, sandwich, single, …; default pre), `conv` (width of a `CausalConv` that the mixer
+            reads through) and `times`.
+        dim: width of the states.
+        heads: of mixers that have some (default: one for each 32 features).
+        norm: a name of `NORMS`.
+        position: of the embedding, such as learned or sinusoid; layers then have none unless they say so.
+        conv: as in the entries, for all that do not say.
+        hidden: width inside channel mixers (default: 4 dim; gated: 8/3 dim, rounded up to a multiple of 8).
+        tied: whether a language head uses the embedding's matrix.
+    """
+
+    layers: tuple[Mapping[str, Any], ...]
+    dim: int = 128
+    heads: int | None = None
+    norm: str = "rms"
+    position: Named = "none"
+    conv: int = 0
+    hidden: int | None = None
+    tied: bool = True
+
+    @classmethod
+    def read(cls, given: Any, **defaults: Any) -> Pattern:
+        """From what a person wrote: a list of entries, or a mapping of this class's fields.
+
+        Raises:
+            UserError: unknown keys, or a value of another kind.
+        """
+        data: Mapping[str, Any] = given if isinstance(given, Mapping) else {"layers": given}
+        known = list(cls.__dataclass_fields__)
+        for key in data:
+            if key not in known:
+                raise unknown("key of a pattern", str(key), known)
+        layers = data.get("layers")
+        if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
+            raise UserError(
+                "a pattern is a list of layers, such as [{mixer: attention, position: rope, channel: swiglu, times: 2}]"
+            )
+        for entry in layers:
+            if not isinstance(entry, Mapping):
+                raise UserError(f"a layer of a pattern is a mapping such as {{mixer: attention}}, not {entry!r}")
+            for key in entry:
+                if key not in ENTRY:
+                    raise unknown("key of a layer pattern", str(key), ENTRY)
+        values = {**defaults, **data, "layers": tuple(dict(entry) for entry in layers)}
+        for name, kind in (("dim", int), ("heads", int), ("conv", int), ("hidden", int), ("norm", str), ("tied", bool)):
+            if values.get(name) is not None and not arguments.fits(values[name], kind):
+                raise UserError(f"a pattern's {name} is {values[name]!r}; it must be {kind.__name__}")
+        made = cls(**values)
+        if made.norm not in NORMS:
+            raise unknown("norm", made.norm, NORMS)
+        if made.dim < 1:
+            raise UserError(f"a pattern's dim is {made.dim}; it must be at least 1")
+        return made
+
+    def resized(self, dim: int) -> Pattern:
+        """The same, of another width."""
+        return replace(self, dim=dim)
+
+    def stack(self, *, causal: bool | None = None, max_len: int | None = None) -> Stack:
+        """The blocks.
+
+        Args:
+            causal: True: every mixer must be able not to look ahead; None: as the mask will say.
+            max_len: the longest input.
+
+        Raises:
+            UserError: parts that do not go together, with what to write instead.
+        """
+        maker = _Maker(self, causal, max_len)
+        blocks = [maker.block(entry) for entry in self.layers for _ in range(_times(entry))]
+        return Stack(blocks, None if isinstance(blocks[-1].wiring, PostNorm) else NORMS[self.norm](self.dim))
+
+    def network(
+        self, vocab: int, *, causal: bool | None = None, max_len: int | None = None, head: bool = True
+    ) -> SequenceModel:
+        """The whole network: embedding, blocks, and (`head`) logits over the vocabulary. As `stack` otherwise."""
+        position = cast(Position, make(Position, self.position, {"dim": self.dim, "max_len": max_len}))
+        # Sines and cosines have size one, so token vectors need it too.
+        scale = self.dim**0.5 if isinstance(position, Sinusoid) else 1.0
+        none = isinstance(position, NoPosition)
+        stack = self.stack(causal=causal, max_len=max_len)
+        embedding = TokenEmbedding(vocab, self.dim, None if none else position, scale=scale)
+        last = (TiedHead(vocab) if self.tied else LMHead(self.dim, vocab)) if head else None
+        return SequenceModel(embedding, stack, last)
+
+
+class _Maker:
+    """Makes one network's blocks; positions that all layers share are made once."""
+
+    def __init__(self, pattern: Pattern, causal: bool | None, max_len: int | None) -> None:
+        self.pattern, self.causal, self.max_len = pattern, causal, max_len
+        self.heads = pattern.heads or max(1, pattern.dim // 32)
+        self.shared: dict[str, Position] = {}
+        self.fill: dict[str, Any] = {
+            "dim": pattern.dim,
+            "heads": self.heads,
+            "max_len": max_len,
+            "two_way": causal is not True,
+        }
+
+    def norm(self) -> Part:
+        return NORMS[self.pattern.norm](self.pattern.dim)
+
+    def block(self, entry: Mapping[str, Any]) -> Block:
+        mixer = self.mixer(entry)
+        how = wiring(entry.get("wiring", "pre"), self.norm)
+        single = isinstance(how, Single)
+        channel = entry.get("channel", "none" if single else "swiglu")
+        if single and channel not in (None, "none"):
+            raise UserError("wiring single has no place for a channel mixer; use channel none, or wiring pre")
+        made = self.channel(channel)
+        return Block(mixer, made, self.norm(), None if single else self.norm(), how)
+
+    def mixer(self, entry: Mapping[str, Any]) -> Mixer | None:
+        given = entry.get("mixer", "attention")
+        if given in (None, "none"):
+            return None
+        cls, options = chosen(Mixer, given)
+        name = given if isinstance(given, str) else given["kind"]
+        if getattr(cls, "needs_memory", False):
+            raise UserError(f"mixer {name} reads another stack's states, and a pattern has one stack; use attention")
+        fill: dict[str, Any] = {**self.fill, "causal": self.causal}
+        position = self.position(entry, cls)
+        if "position" in arguments.parameters(cls):
+            if "position" in options:
+                raise UserError(f"mixer {name}: give the position beside the mixer, {{mixer: {name}, position: …}}")
+            fill["position"] = position
+        elif position is not None:
+            without_queries(name, position)
+            raise UserError(f"mixer {name} takes no position of its own; give learned or sinusoid to the whole pattern")
+        mixer = cast(Mixer, make(Mixer, given, fill))
+        if self.causal and mixer.causal == "no":
+            able = sorted(n for n, other in names(Mixer).items() if getattr(other, "causal", "no") != "no")
+            raise UserError(
+                f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, or one of "
+                f"{', '.join(able)}"
+            )
+        window = getattr(mixer, "window", None)
+        if window is not None and self.max_len is not None and window > self.max_len:
+            raise UserError(
+                f"mixer {name}: its window of {window} is longer than the longest input, {self.max_len}; "
+                f"use {{kind: {name}, window: {self.max_len}}} or less"
+            )
+        width = entry.get("conv", self.pattern.conv)
+        return Convolved(mixer, CausalConv(self.pattern.dim, width)) if width else mixer
+
+    def position(self, entry: Mapping[str, Any], mixer: type[Part]) -> Position | None:
+        given = entry.get("position")
+        if given is None:
+            if not getattr(mixer, "has_qk", False) or self.pattern.position != "none":
+                return None
+            given = "rope"
+        if given == "none":
+            return None
+        key = repr(given)
+        if key not in self.shared:
+            made = cast(Position, make(Position, given, self.fill))
+            if not made.shared:
+                return made
+            self.shared[key] = made
+        return self.shared[key]
+
+    def channel(self, given: Any) -> Part | None:
+        if given in (None, "none"):
+            return None
+        cls, options = chosen(ChannelMixer, given)
+        dim, hidden = self.pattern.dim, self.pattern.hidden
+        gated = options.get("gate", getattr(arguments.parameters(cls).get("gate"), "default", False)) is True
+        fill = {**self.fill, "hidden": hidden or (-(-8 * dim // 24) * 8 if gated else 4 * dim), "bias": False}
+        return make(ChannelMixer, given, fill)
+
+
+def _times(entry: Mapping[str, Any]) -> int:
+    times = entry.get("times", 1)
+    if not arguments.fits(times, int) or not 1 <= times <= 10_000:
+        raise UserError(f"a layer's times is {times!r}; it must be a whole number of at least 1")
+    return int(times)

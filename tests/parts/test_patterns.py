@@ -1,0 +1,131 @@
+"""Networks from plain data: every combination of named parts works, or is refused with what to write instead."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from twofold.errors import UserError
+from twofold.parts import ChannelMixer, Mask, Mixer, Pattern, Position, build, presets
+from twofold.parts.named import kebab, names
+
+VOCAB, TIME = 19, 12
+NEEDED = {"local-attention": {"window": 4}, "window": {"window": 4}, "block-local": {"width": 4}}
+WIRINGS = ("pre", "post", "parallel", "sandwich", "single")
+
+
+def own(kind):
+    """Names of the library's own parts of a kind."""
+    return sorted(n for n, cls in names(kind).items() if cls.__module__.startswith("twofold."))
+
+
+def given(mixer):
+    return {"kind": mixer, **NEEDED[mixer]} if mixer in NEEDED else mixer
+
+
+def network(entry, causal=True, **pattern):
+    torch.manual_seed(0)
+    return Pattern.read({"dim": 16, "heads": 2, "layers": [entry], **pattern}).network(
+        VOCAB, causal=causal, max_len=TIME
+    )
+
+
+def attempt(entry, causal):
+    """The network, or why there is none."""
+    try:
+        return network(entry, causal), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def test_a_name_is_the_class_name() -> None:
+    assert [kebab(n) for n in ("LocalAttention", "T5Bias", "FFN", "S6", "SSD", "LongConv")] == [
+        "local-attention",
+        "t5-bias",
+        "ffn",
+        "s6",
+        "ssd",
+        "long-conv",
+    ]
+
+
+def test_the_plain_pattern_is_the_decoder_preset() -> None:
+    pattern = Pattern.read({"dim": 64, "heads": 4, "layers": [{"times": 2}]})
+    assert pattern.network(VOCAB, causal=True).spec() == presets.decoder(VOCAB, 64, 2, 4).spec()
+    torch.manual_seed(1)
+    a = pattern.network(VOCAB, causal=True)
+    torch.manual_seed(1)
+    b = presets.decoder(VOCAB, 64, 2, 4)
+    ids = torch.arange(8)[None]
+    assert torch.equal(a(ids), b(ids))
+
+
+def test_all_layers_share_a_t5_bias() -> None:
+    net = Pattern.read({"dim": 32, "heads": 2, "layers": [{"position": "t5", "times": 3}]}).network(VOCAB, causal=True)
+    assert len({id(layer.mixer.position) for layer in net.stack.layers}) == 1
+
+
+@pytest.mark.parametrize("mixer", own(Mixer))
+def test_every_pair_works_or_says_what_to_write(mixer) -> None:
+    ids = torch.randint(VOCAB, (2, TIME), generator=torch.Generator().manual_seed(0))
+    made = 0
+    for position, wiring in itertools.product(own(Position), WIRINGS):
+        entry = {"mixer": given(mixer), "position": position, "wiring": wiring}
+        for causal in (True, None):
+            net, refusal = attempt(entry, causal)
+            if net is None:
+                assert "\n" not in refusal
+                assert any(word in refusal for word in ("use ", "give ", "write "))
+                continue
+            made += 1
+            out = net(ids, Mask.causal() if causal else None)
+            assert out.shape == (2, TIME, VOCAB)
+            assert torch.isfinite(out).all()
+            assert build(json.loads(json.dumps(net.spec()))).spec() == net.spec()
+    assert made or mixer in ("cross-attention", "convolved")
+
+
+@pytest.mark.parametrize("channel", own(ChannelMixer))
+def test_every_channel_mixer_works_in_every_wiring(channel) -> None:
+    ids = torch.randint(VOCAB, (2, TIME), generator=torch.Generator().manual_seed(0))
+    for wiring in WIRINGS:
+        entry = {"channel": channel, "wiring": wiring}
+        if wiring == "single":
+            with pytest.raises(UserError, match="use channel none"):
+                network(entry)
+        else:
+            assert torch.isfinite(network(entry)(ids)).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([{"mixer": "atention"}], "Did you mean 'attention'"),
+        ([{"mixr": "attention"}], "Did you mean 'mixer'"),
+        ([{"mixer": {"kind": "attention", "kv_hedas": 1}}], "kv_heads"),
+        ([{"mixer": {"kind": "attention", "kv_heads": 3}}], "use kv_heads=1"),
+        ([{"mixer": {"kind": "attention", "head_dim": 5}}], "head_dim=6"),
+        ([{"mixer": {"kind": "window", "window": 40}}], "window: 12"),
+        ([{"mixer": "local-attention"}], "{kind: local-attention, window: …}"),
+        ([{"mixer": "causal-conv", "position": "rope"}], "use position none, learned or sinusoid"),
+        ([{"mixer": "causal-conv", "position": "learned"}], "give learned or sinusoid to the whole pattern"),
+        ([{"mixer": "cross-attention"}], "use attention"),
+        ([{"wiring": "single", "channel": "swiglu"}], "use channel none"),
+        ([{"times": 0}], "at least 1"),
+        ([], "a pattern is a list of layers"),
+        ("rope", "a pattern is a list of layers"),
+    ],
+)
+def test_refusals_name_the_fix(layers, message) -> None:
+    with pytest.raises(UserError) as error:
+        Pattern.read({"dim": 16, "heads": 2, "layers": layers}).network(VOCAB, causal=True, max_len=TIME)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(UserError, match="dim 16 does not divide into 3 heads"):
+        Pattern.read({"dim": 16, "heads": 3, "layers": [{}]}).network(VOCAB)

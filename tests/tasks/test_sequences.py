@@ -1,0 +1,119 @@
+"""Made sequences with labels, and stacks by name in every text system."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from twofold.catalog import Steps, configure
+from twofold.cli.values import settings
+from twofold.data.made import sequences
+from twofold.errors import UserError
+from twofold.parts import Attention, CausalConv, Convolved
+from twofold.tasks import load, task
+from twofold.tasks.examples import small_rows
+
+
+def sample(text, n=64):
+    kind = sequences.parse(text)
+    ids, labels = kind.sample(n, np.random.default_rng(0))
+    assert ids.shape == labels.shape == (n, kind.length)
+    assert ids.min() >= 0
+    assert max(ids.max(), labels.max()) < kind.vocab
+    return kind, ids, labels
+
+
+def test_recall_asks_for_the_values_of_its_keys() -> None:
+    kind, ids, labels = sample("mqar(time=32, pairs=4, symbols=16)")
+    assert kind.vocab == 17
+    for row, wanted in zip(ids, labels, strict=True):
+        pairs = dict(zip(row[0:8:2], row[1:8:2], strict=True))
+        assert len(pairs) == 4
+        assert (row[8:16] == 0).all()
+        assert (row[17::2] == 0).all()
+        assert [pairs[key] for key in row[16::2]] == wanted[16::2].tolist()
+        assert (np.delete(wanted, np.arange(16, 32, 2)) == -100).all()
+
+
+def test_the_other_sequences_answer_rightly() -> None:
+    _, ids, labels = sample("copy-memory(delay=5, count=3)")
+    assert (labels[:, -3:] == ids[:, :3]).all()
+    _, ids, labels = sample("selective-copy(time=9, count=3)")
+    assert all((row[:9][row[:9] > 0] == wanted[-3:]).all() for row, wanted in zip(ids, labels, strict=True))
+    _, ids, labels = sample("chase(hops=3, size=5, asked=4)")
+    for row, wanted in zip(ids, labels, strict=True):
+        follow = dict(zip(row[0:10:2], row[1:10:2], strict=True))
+        assert row[10] == 0
+        assert [follow[follow[follow[start]]] for start in row[11:]] == wanted[11:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mqar(pears=3)", "pairs"),
+        ("mqar(pairs=x)", "whole number"),
+        ("mqar(time=16, pairs=8)", "quarter"),
+        ("chase(hops=0)", "at least 1"),
+        ("selective-copy(time=2)", "use fewer"),
+    ],
+)
+def test_unfit_sizes_are_refused(text, message) -> None:
+    with pytest.raises(UserError, match=message):
+        sequences.parse(text)
+    assert sequences.parse("pydoc") is None
+    assert sequences.parse("./mqar.csv") is None
+
+
+def test_a_stack_learns_labels_and_can_be_saved(tmp_path) -> None:
+    solve = task("solve")
+    data = solve.read("mqar(time=16, pairs=2, symbols=4)").cut(0.1)
+    system = configure("backbone", dim=16, heads=2, layers=1, length=16, batch=8, conv=3)
+    model = system.fit(data, Steps(30)).model
+    mixer = model.net.stack.layers[0].mixer
+    assert isinstance(mixer, Convolved)
+    assert isinstance(mixer.conv, CausalConv)
+    assert mixer.conv.kernel == 3
+    figures = solve.evaluate(model, data).figures
+    assert 0 <= figures["accuracy"] <= 1
+    model.save(tmp_path / "model")
+    assert solve.evaluate(load(tmp_path / "model"), data).figures == figures
+    assert (
+        solve.describe(data)["fingerprint"]
+        == solve.describe(solve.read("mqar(time=16, pairs=2, symbols=4)"))["fingerprint"]
+    )
+    batches = data.batches(4, 1)
+    assert torch.equal(batches(3, 0.0).ids, batches(3, 0.5).ids)
+    assert not torch.equal(batches(3, 0.0).ids, batches(4, 0.0).ids)
+
+
+def test_a_stack_learns_problems() -> None:
+    data = task("solve").read("algorithms:copy")
+    system = configure("backbone", dim=16, heads=2, layers=1, batch=8)
+    model = system.fit(data, Steps(2)).model
+    assert model.solve("1 2 3")
+
+
+LAYERS = [{"mixer": {"kind": "window", "window": 8}}, {"mixer": "attention", "position": "alibi", "channel": "gelu"}]
+
+
+@pytest.mark.parametrize("id", ["gtr", "splade-plus", "poly-encoder"])
+@pytest.mark.parametrize("backbone", ["attention-2x32", LAYERS, {"dim": 32, "heads": 2, "layers": LAYERS}])
+def test_text_systems_take_any_backbone(id, backbone) -> None:
+    system = replace(configure(id).small(), backbone=backbone)
+    model = system.fit(task("search").read(small_rows()), Steps(1)).model
+    assert sum(isinstance(m, Attention) for m in model.net.modules()) >= 2
+
+
+def test_language_models_take_layers_as_typed() -> None:
+    given = settings(["backbone=[{mixer: attention, position: rope, channel: swiglu, times: 2}]"])
+    system = configure("backbone", **given, dim=32, heads=2, length=32)
+    assert len(system.network(300).stack.layers) == 2
+    named = configure("backbone", backbone="window-3x32", heads=2, length=64).network(300)
+    assert [layer.mixer.window for layer in named.stack.layers] == [64] * 3
+    with pytest.raises(UserError, match="attention"):
+        configure("backbone", backbone="atention-2x32").network(300)
+    with pytest.raises(UserError, match="attention-2x128"):
+        configure("gtr", backbone="atention-2x128").fit(task("search").read(small_rows()), Steps(1))
