@@ -14,12 +14,25 @@ from twofold.parts.named import kebab, names
 
 VOCAB, TIME = 19, 12
 NEEDED = {"local-attention": {"window": 4}, "window": {"window": 4}, "block-local": {"width": 4}}
+CHANNELS = {
+    "elastic-ffn": {"sizes": [8, 16]},
+    "moe": {"router": {"kind": "top-k", "experts": 4, "k": 2}, "experts": {"kind": "experts", "count": 4, "hidden": 8}},
+    "multi-head": {"inner": {"kind": "relu", "dim": 8}, "heads": 2},
+    "shared-expert": {"dense": "relu", "moe": "gelu"},
+}
 WIRINGS = ("pre", "post", "parallel", "sandwich", "single")
 
 
 def own(kind):
     """Names of the library's own parts of a kind."""
     return sorted(n for n, cls in names(kind).items() if cls.__module__.startswith("twofold."))
+
+
+def test_parts_inside_parts_are_named_too() -> None:
+    with pytest.raises(UserError, match="write {kind: moe, router: …}"):
+        network({"channel": "moe"})
+    with pytest.raises(UserError, match="Did you mean 'top-k'"):
+        network({"channel": {"kind": "moe", "router": "topk", "experts": {"kind": "experts", "count": 4}}})
 
 
 def given(mixer):
@@ -92,7 +105,7 @@ def test_every_pair_works_or_says_what_to_write(mixer) -> None:
 def test_every_channel_mixer_works_in_every_wiring(channel) -> None:
     ids = torch.randint(VOCAB, (2, TIME), generator=torch.Generator().manual_seed(0))
     for wiring in WIRINGS:
-        entry = {"channel": channel, "wiring": wiring}
+        entry = {"channel": {"kind": channel, **CHANNELS.get(channel, {})}, "wiring": wiring}
         if wiring == "single":
             with pytest.raises(UserError, match="use channel none"):
                 network(entry)

@@ -7,7 +7,7 @@ position and channel mixer can be named once it is there; a few have shorter nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twofold.errors import UserError, unknown
@@ -32,13 +32,12 @@ SHORT: dict[type[Part], dict[str, tuple[str, dict[str, Any]]]] = {
 }
 """Short names, by kind of part: the long name and options."""
 
-_WORDS: dict[type[Part], str] = {Mixer: "mixer", Position: "position", ChannelMixer: "channel mixer"}
-_ANNOTATED: dict[str, type[Part]] = {"Mixer": Mixer, "Position": Position, "ChannelMixer": ChannelMixer}
+_SPELLED = {"MoE": "moe"}
 
 
 def kebab(name: str) -> str:
     """`LocalAttention` → `local-attention`, `T5Bias` → `t5-bias`, `FFN` → `ffn`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+    return _SPELLED.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def names(kind: type[Part]) -> dict[str, type[Part]]:
@@ -60,9 +59,9 @@ def chosen(kind: type[Part], given: Named) -> tuple[type[Part], dict[str, Any]]:
         options, name = {}, given
     known = names(kind)
     if not isinstance(name, str):
-        raise UserError(f"a {_WORDS[kind]} is a name, or {{kind: name, option: value}}, not {arguments.shown(given)}")
+        raise UserError(f"a {_word(kind)} is a name, or {{kind: name, option: value}}, not {arguments.shown(given)}")
     if name not in known:
-        raise unknown(_WORDS[kind], name, known)
+        raise unknown(_word(kind), name, known)
     long = SHORT.get(kind, {}).get(name)
     return known[name], {**(long[1] if long else {}), **options}
 
@@ -71,7 +70,7 @@ def make(kind: type[Part], given: Named, fill: Mapping[str, Any]) -> Part:
     """A part from its name.
 
     Args:
-        kind: `Mixer`, `Position` or `ChannelMixer`.
+        kind: `Mixer`, `Position`, `ChannelMixer`, or another base class of parts.
         given: the name, or a mapping with `kind` and options; options that are parts themselves are named likewise.
         fill: what its surroundings know (`dim`, `heads`, …); a part takes of it what it has an argument for.
 
@@ -88,11 +87,22 @@ def make(kind: type[Part], given: Named, fill: Mapping[str, Any]) -> Part:
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in every:
             label = given if isinstance(given, str) else given["kind"]
-            raise UserError(f"{_WORDS[kind]} {label} needs {name}; write {{kind: {label}, {name}: …}}")
+            raise UserError(f"{_word(kind)} {label} needs {name}; write {{kind: {label}, {name}: …}}")
     arguments.check(cls, every)
     return cls(**every)
 
 
+def _word(kind: type[Part]) -> str:
+    return kebab(kind.__name__).replace("-", " ")
+
+
 def _part_of(annotation: Any) -> type[Part] | None:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return next((kind for word in re.findall(r"\w+", text) if (kind := _ANNOTATED.get(word))), None)
+    """The class of parts that an argument takes, from its annotation."""
+    words = re.findall(r"\w+", annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
+    return next((cls for cls in _below(Part) if cls.__name__ in words), None)
+
+
+def _below(cls: type[Part]) -> Iterator[type[Part]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _below(sub)
