@@ -13,7 +13,13 @@ from twofold.parts import ChannelMixer, Mask, Mixer, Pattern, Position, build, p
 from twofold.parts.named import kebab, names
 
 VOCAB, TIME = 19, 12
-NEEDED = {"local-attention": {"window": 4}, "window": {"window": 4}, "block-local": {"width": 4}}
+NEEDED = {
+    "ssd": {"head_dim": 8},
+    "hydra": {"head_dim": 8},
+    "local-attention": {"window": 4},
+    "window": {"window": 4},
+    "block-local": {"width": 4},
+}
 CHANNELS = {
     "elastic-ffn": {"sizes": [8, 16]},
     "moe": {"router": {"kind": "top-k", "experts": 4, "k": 2}, "experts": {"kind": "experts", "count": 4, "hidden": 8}},
