@@ -35,7 +35,7 @@ def own(kind):
 
 
 def test_parts_inside_parts_are_named_too() -> None:
-    with pytest.raises(UserError, match="write {kind: moe, router: …}"):
+    with pytest.raises(UserError, match=r"write \{kind: moe, router: …\}"):
         network({"channel": "moe"})
     with pytest.raises(UserError, match="Did you mean 'top-k'"):
         network({"channel": {"kind": "moe", "router": "topk", "experts": {"kind": "experts", "count": 4}}})
