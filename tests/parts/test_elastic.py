@@ -33,7 +33,7 @@ IDS = torch.arange(10).view(2, 5)
 def nested(seed=0, gate=False):
     torch.manual_seed(seed)
     net = decoder(11, 8, 2, 2, hidden=16, bias=True)
-    set_channels(net, lambda _: ElasticFFN(8, SIZES, gate=gate))
+    set_channels(net, lambda _, old: ElasticFFN(8, SIZES, gate=gate))
     return net
 
 
@@ -143,7 +143,7 @@ def test_depths_by_hand() -> None:
 
 def test_a_block_without_a_channel_has_no_norm_for_it() -> None:
     net = decoder(11, 8, 2, 2)
-    set_channels(net, lambda layer: None if layer else OneLayer(8))
+    set_channels(net, lambda layer, old: None if layer else OneLayer(8))
     first, second = net.stack.layers
     assert isinstance(first.channel, OneLayer)
     assert second.channel is None

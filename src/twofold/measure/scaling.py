@@ -68,6 +68,48 @@ def fit_power_law(loss: ArrayLike, cost: ArrayLike, n: int = 2000, seed: int = 0
     return PowerLaw(math.exp(level_at[0]), Interval(float(-slope[0]), float(low), float(high), level, len(x)))
 
 
+def speedup_factor(
+    dense_cost: ArrayLike, dense_loss: ArrayLike, other_cost: ArrayLike, other_loss: ArrayLike, at: float
+) -> float:
+    """How many times the dense network's cost it takes the other to reach the same loss as the dense one has at cost
+    `at`: above 1 where the other is cheaper. Artetxe et al. 2021, https://arxiv.org/abs/2112.10684, section 3.3
+
+    Curves are made to fall (a loss counts once it was reached) and interpolated between logarithms.
+
+    Args:
+        dense_cost, dense_loss: the dense network's curve, costs rising and above 0, `[points]`.
+        other_cost, other_loss: the other's, `[points]`.
+        at: a cost of the dense network, within its curve.
+
+    Returns:
+        dense cost / other cost at that loss; infinite where it is below the other's first cost, and 0 where the other
+        never reaches it.
+
+    Raises:
+        ValueError: curves without points or of different lengths, costs that do not rise, or `at` outside.
+    """
+    curves = []
+    for given_cost, given_loss in ((dense_cost, dense_loss), (other_cost, other_loss)):
+        x, y = np.log(np.asarray(given_cost, np.float64)), np.asarray(given_loss, np.float64)
+        if y.ndim != 1 or x.shape != y.shape or not len(x) or not (np.diff(x) > 0).all() or not (y > 0).all():
+            raise ValueError("a curve has a loss above 0 for each cost, and its costs rise")
+        curves.append((x, np.minimum.accumulate(np.log(y))))
+    (x, y), (other, reached) = curves
+    if not x[0] <= math.log(at) <= x[-1] + 1e-12:
+        raise ValueError(f"cost {at:g} lies outside of the dense curve")
+    target = float(np.interp(math.log(at), x, y))
+    if target < reached[-1]:
+        return 0.0
+    if target > reached[0]:
+        return math.inf
+    # Where a curve stands still, the first cost at which it got there counts.
+    where = int(np.argmax(reached <= target))
+    if where == 0:
+        return math.exp(math.log(at) - other[0])
+    share = (reached[where - 1] - target) / (reached[where - 1] - reached[where])
+    return math.exp(math.log(at) - (other[where - 1] + share * (other[where] - other[where - 1])))
+
+
 def iso_flops(make: Callable[[int], SequenceModel], flops: float, sizes: Sequence[int], length: int) -> int:
     """The largest size whose network costs no more operations per token than `flops`.
 

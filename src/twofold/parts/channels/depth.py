@@ -96,8 +96,8 @@ def feed_forward(
     return DEPTHS[depth](dim, hidden, activation, bias, linear)
 
 
-def set_channels(net: Part, make: Callable[[int], Part | None]) -> None:
-    """Puts `make(layer)` in the place of every block's channel mixer, in place; None leaves the block without one.
+def set_channels(net: Part, make: Callable[[int, Part | None], Part | None]) -> None:
+    """Puts `make(layer, present)` in the place of every block's channel mixer; None leaves the block without one.
 
     The norm before a channel mixer that goes is taken away with it.
     """
@@ -107,7 +107,7 @@ def set_channels(net: Part, make: Callable[[int], Part | None]) -> None:
         if not isinstance(stack, Stack):
             continue
         for layer, block in enumerate(stack.layers):
-            channel = make(layer)
+            channel = make(layer, cast(Block, block).channel)
             cast(Block, block).channel = channel
             if channel is None:
                 cast(Block, block).channel_norm = NoNorm()

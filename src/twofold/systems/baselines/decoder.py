@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from twofold.catalog import baseline
 from twofold.errors import UserError
-from twofold.parts import SequenceModel, presets
+from twofold.parts import FFN, SequenceModel, presets, set_channels
+from twofold.parts.linear import kinds
 from twofold.tasks.language import LanguageSystem
 from twofold.tasks.options import LinearKinds
 
@@ -33,6 +34,13 @@ class Decoder(LanguageSystem):
     heads: int = Field(4, ge=1, description="attention heads")
     kv_heads: int | None = Field(None, ge=1, description="heads of keys and values, shared by groups of query heads")
     channel: Literal["swiglu", "geglu", "gelu", "relu"] = Field("swiglu", description="feed-forward part")
+    hidden: tuple[PositiveFloat, ...] | None = Field(
+        None,
+        min_length=1,
+        description="width of the feed-forward parts as multiples of dim, repeated over the layers; by default 4, "
+        "and 8/3 where they are gated",
+    )
+    position: Literal["rope", "sinusoid", "alibi", "t5", "none"] = Field("rope", description="how places are known")
     linear: LinearKinds = Field("dense", description="kind of linear maps: one for all, or {ffn: …, attn: …}")
 
     def small(self) -> Self:
@@ -43,13 +51,21 @@ class Decoder(LanguageSystem):
             raise UserError(
                 f"{self.id}: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
             )
-        return presets.decoder(
+        net = presets.decoder(
             vocab,
             self.dim,
             self.layers,
             self.heads,
             self.kv_heads,
             max_len=self.length,
+            position=self.position,
             linear=self.linear,
             **presets.CHANNELS[self.channel],
         )
+        if self.hidden is not None:
+            widths, kind = [round(self.dim * share) for share in self.hidden], kinds(self.linear)["ffn"]
+            made = presets.CHANNELS[self.channel]
+            set_channels(
+                net, lambda layer, _: FFN(self.dim, widths[layer % len(widths)], bias=False, linear=kind, **made)
+            )
+        return net

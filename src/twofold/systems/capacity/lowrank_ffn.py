@@ -183,6 +183,10 @@ def _wide(given: LowRankFfn, vocab: int) -> SequenceModel:
             f"lowrank-ffn: shape=wide shares keys between two heads, and heads is {given.heads}, kv_heads "
             f"{given.kv_heads}; give an even number of heads and leave kv_heads out"
         )
+    if given.hidden is not None or given.position != "rope":
+        raise UserError(
+            "lowrank-ffn: shape=wide has rope and the usual hidden width; leave hidden and position out, or use slim"
+        )
     with torch.device("meta"):
         allowed = cost(given.dense.network(vocab), given.length).flops
     widths = range(8, 8 * given.dim, 4)
