@@ -218,7 +218,6 @@ def report(found: list[Trained]) -> Report:
             "training_loss": t.training_loss,
             "bits_per_byte": t.bits,
             "validation_loss": t.validation_loss,
-            "seconds": t.seconds,
             "parameters": float(t.parameters),
             "flops": t.flops,
         }
