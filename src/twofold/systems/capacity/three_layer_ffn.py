@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import nn
 
 from twofold import progress
 from twofold.catalog import Arm, Claim, Steps, system
@@ -20,7 +21,7 @@ from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
 from twofold.measure.costs import cost, parameters
 from twofold.objectives import Loss, causal
-from twofold.parts import Attention, Mask, Part, SequenceModel, feed_forward, presets, set_channels
+from twofold.parts import Attention, Mask, SequenceModel, feed_forward, presets, set_channels
 from twofold.surgery import blocks
 from twofold.tasks import Model, Plot, Report, StudySystem, Table, task
 from twofold.tasks.language import LanguageData, LanguageModel, TokenBatch, Windows
@@ -203,7 +204,7 @@ def scale_branches(net: SequenceModel) -> SequenceModel:
     return net
 
 
-def _loss(net: Part, batch: TokenBatch) -> Loss:
+def _loss(net: nn.Module, batch: TokenBatch) -> Loss:
     return causal(net(batch.ids, mask=Mask.causal()), batch.ids)
 
 
