@@ -65,7 +65,7 @@ def transformer(
         raise unknown("norm", norm, NORMS)
     kind = kinds(linear)
     if hidden is None:
-        hidden = -(-8 * dim // 24) * 8 if gate else 4 * dim
+        hidden = gated_width(dim) if gate else 4 * dim
 
     def new_norm() -> Part:
         return NORMS[norm](dim)
@@ -94,6 +94,11 @@ def transformer(
     scale = dim**0.5 if position == "sinusoid" else 1.0
     embedding = TokenEmbedding(vocab, dim, None if where.needs_qk else where, scale=scale)
     return SequenceModel(embedding, Stack(blocks, None if wiring == "post" else new_norm()), _head(head, dim, vocab))
+
+
+def gated_width(dim: int) -> int:
+    """The usual width of a gated feed-forward part, 8/3 dim rounded up to a multiple of 8: as large as a plain one."""
+    return -(-8 * dim // 24) * 8
 
 
 def _head(
