@@ -36,10 +36,10 @@ LISTS: dict[str, Any] = {
     "backbone": "tiny-encoder-2",
     "tune_layers": 0,
     "query_tokens": 16,
-    "document_tokens": 40,
+    "document_tokens": 32,
     "depth": 20,
     "candidates": 8,
-    "batch": 8,
+    "batch": 4,
 }
 
 
@@ -97,9 +97,9 @@ class RankT5(RerankSystem):
         data="pydoc",
         metric="ndcg@10",
         by=0.01,
-        budget=Steps(150),
-        setting={"queries": 250},
-        side=(Arm("bm25"), Arm("rankt5", objective="pairwise", **LISTS), Arm("rankt5", objective="poly1", **LISTS)),
+        budget=Steps(200),
+        setting={"queries": 200},
+        side=(Arm("bm25"), Arm("rankt5", objective="pairwise", **LISTS)),
         tune={"positive_weight": (1.0, 3.0, 7.0), "lr": (3e-4, 1e-3, 2e-3)},
         minutes=6,
     )
