@@ -20,7 +20,7 @@ from twofold.tasks import Model
 from twofold.tasks.search import PairBatch, SearchData, SearchSystem, Triples
 
 COLLAPSED = 0.95  # mean target above which all documents look alike
-BENCH: dict[str, Any] = {"backbone": "tiny-encoder-2", "tune_layers": 0, "query_tokens": 16, "document_tokens": 48}
+BENCH: dict[str, Any] = {"backbone": "tiny-encoder-2", "tune_layers": 0, "query_tokens": 16, "document_tokens": 32}
 
 
 @system(
@@ -94,5 +94,6 @@ class AdaptiveMargin(SearchSystem):
             Arm("bm25"),
         ),
         tune={"margin": (0.25, 0.5, 0.75, 1.0), "lr": (3e-4, 1e-3, 2e-3)},
+        trial={"batch": 16},
         minutes=5,
     )
