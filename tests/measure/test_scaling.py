@@ -7,7 +7,7 @@ import pytest
 
 from twofold.errors import UserError
 from twofold.measure.costs import cost
-from twofold.measure.scaling import fit_power_law, iso_flops
+from twofold.measure.scaling import fit_power_law, iso_flops, speedup_factor
 from twofold.parts import decoder
 
 
@@ -51,3 +51,20 @@ def test_the_widest_within_the_operations() -> None:
         assert iso_flops(make, flops[size] + 1, sizes, 16) == size
     with pytest.raises(UserError, match="even size 8 costs"):
         iso_flops(make, flops[8] - 1, sizes, 16)
+
+
+def test_speed_up_of_a_curve_that_is_twice_as_cheap() -> None:
+    costs = np.array([1.0, 2.0, 4.0, 8.0])
+    losses = 3 * costs**-0.2
+    for at in (2.0, 3.0, 8.0):
+        assert speedup_factor(costs, losses, costs / 2, losses, at) == pytest.approx(2)
+        assert speedup_factor(costs, losses, costs, losses, at) == pytest.approx(1)
+    assert speedup_factor(costs, losses, costs, losses + 10, 4.0) == 0
+    assert speedup_factor(costs, losses, costs, losses / 10, 4.0) == np.inf
+    bumpy = losses.copy()
+    bumpy[2] = 99.0
+    assert speedup_factor(costs, losses, costs, bumpy, 2.0) == pytest.approx(1)
+    with pytest.raises(ValueError, match="outside"):
+        speedup_factor(costs, losses, costs, losses, 9.0)
+    with pytest.raises(ValueError, match="costs rise"):
+        speedup_factor(costs[::-1], losses, costs, losses, 2.0)

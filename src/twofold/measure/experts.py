@@ -50,7 +50,7 @@ def expert_report(net: nn.Module, run: Callable[[], Any], types: Tensor | None =
     Args:
         net: a network with mixtures of experts.
         run: calls the network on tokens, once or more often.
-        types: the type (id) of each token that is routed, in order, `[N]`; sub-tokens take their token's in turn.
+        types: the type (id) of each token that is routed, in order, of any shape; sub-tokens take their token's.
 
     Raises:
         UserError: there are no experts in it, or types that do not fit the tokens.
@@ -88,9 +88,10 @@ def _told(index: Tensor, types: Tensor | None, count: int) -> float | None:
     """Mutual information of type and first choice, over the entropy of first choices."""
     if types is None:
         return None
-    if len(index) % max(1, len(types)):
-        raise UserError(f"{len(types)} token types do not fit {len(index)} routed tokens; give one for each real token")
-    of = types.flatten().cpu().repeat_interleave(len(index) // len(types))
+    of = types.flatten().cpu()
+    if len(index) % max(1, len(of)):
+        raise UserError(f"{len(of)} token types do not fit {len(index)} routed tokens; give one for each real token")
+    of = of.repeat_interleave(len(index) // len(of))
     _, of = of.unique(return_inverse=True)
     joint = torch.zeros(int(of.max()) + 1, count, dtype=torch.float64)
     joint.index_put_((of, index[:, 0]), torch.ones(len(of), dtype=torch.float64), accumulate=True)

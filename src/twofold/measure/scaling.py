@@ -72,7 +72,7 @@ def speedup_factor(
     dense_cost: ArrayLike, dense_loss: ArrayLike, other_cost: ArrayLike, other_loss: ArrayLike, at: float
 ) -> float:
     """How many times the dense network's cost it takes the other to reach the same loss as the dense one has at cost
-    `at`: above 1 where the other is cheaper. Artetxe et al. 2021, https://arxiv.org/abs/2112.10684, section 3.3
+    `at`: above 1 where the other is cheaper. Artetxe et al. 2021, https://arxiv.org/abs/2112.10684
 
     Curves are made to fall (a loss counts once it was reached) and interpolated between logarithms.
 

@@ -156,7 +156,7 @@ class BitLinear(Linear):
 
 @linear_kind("bit158-median")
 class MedianBitLinear(BitLinear):
-    """As `BitLinear`, with the median size of the entries as scale (Nielsen et al. 2024, section 3)."""
+    """As `BitLinear`, with the median size of the entries as scale (Nielsen et al. 2024)."""
 
     typical = staticmethod(absmedian)
 

@@ -15,6 +15,7 @@ from twofold.surgery.ranges import best_scale
 from twofold.surgery.recorder import Recording, record
 from twofold.surgery.ternary import pack_bit158, to_bit158
 from twofold.surgery.units import Heads, Neurons, Units, compact, find
+from twofold.surgery.upcycle import upcycle
 
 __all__ = [
     "Batch",
@@ -60,4 +61,5 @@ __all__ = [
     "to_bit158",
     "unit_flops",
     "unit_range",
+    "upcycle",
 ]

@@ -136,3 +136,12 @@ class MultiHead(ChannelMixer):
     def flops(self, time: int) -> int:
         maps = (self.to_heads is not None) + (self.from_heads is not None)
         return 2 * maps * time * self.dim**2 + self.inner.flops(time * self.heads)
+
+    @property
+    def idle_parameters(self) -> int:
+        """Below zero: what the inner mixture counts as idle for one sub-token, the token's others may meet."""
+        idle = int(getattr(self.inner, "idle_parameters", 0))
+        if not isinstance(self.inner, MoE):
+            return 0
+        met = self.inner.router.k * idle // max(1, self.inner.experts.count - self.inner.router.k)
+        return -min(idle, (self.heads - 1) * met)

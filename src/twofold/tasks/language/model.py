@@ -77,8 +77,10 @@ class LanguageModel(Model):
         return int(self.spec["length"])
 
     def costs(self) -> dict[str, float]:
-        """As every model's, with `flops_per_token` of one pass over the whole context."""
-        return super().costs() | {"flops_per_token": cost(self.net, self.length).flops}
+        """As every model's, with what one token meets in one pass over the whole context: `flops_per_token`, and
+        `active_parameters` (a mixture of experts has more weights than these)."""
+        found = cost(self.net, self.length)
+        return super().costs() | {"flops_per_token": found.flops, "active_parameters": float(found.active)}
 
     @property
     def text(self) -> Tokenizer:
