@@ -15,6 +15,7 @@ from twofold.decoding.choices import (
 )
 from twofold.decoding.exits import ExitHead, Threshold, first_exit, gap
 from twofold.decoding.generate import Generated, generate
+from twofold.decoding.speculative import Speculated, speculate
 
 __all__ = [
     "Causal",
@@ -28,6 +29,7 @@ __all__ = [
     "PseudoLikelihood",
     "RepetitionPenalty",
     "Sample",
+    "Speculated",
     "Temperature",
     "Threshold",
     "TopK",
@@ -39,4 +41,5 @@ __all__ = [
     "greedy",
     "sampling",
     "score_candidates",
+    "speculate",
 ]

@@ -6,6 +6,7 @@ from twofold.parts.trace import blocks
 from twofold.surgery.calibrate import Batch, Gram, Layer, Sample, Squares, Statistic, Walk
 from twofold.surgery.checks import refuse_damaged, refuse_packed
 from twofold.surgery.costs import Budget, block_flops, unit_flops
+from twofold.surgery.elastic import mix_n_match
 from twofold.surgery.factorise import factorise, merged
 from twofold.surgery.importance import select, select_uniform, unit_range
 from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
@@ -47,6 +48,7 @@ __all__ = [
     "factorise",
     "find",
     "merged",
+    "mix_n_match",
     "pack_bit158",
     "pivoted",
     "quantize",

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from twofold.data import read
 from twofold.data.rows import Rows
+from twofold.parts import set_width, widths_of
 from twofold.tasks.language.data import PARTS, LanguageData
 from twofold.tasks.language.model import LanguageModel
 from twofold.tasks.model import Model
@@ -31,12 +34,31 @@ class LanguageTask(Task):
         """Bits per byte over all of the part's texts, and of each.
 
         Args:
-            setting: `stride` of the windows that long texts are read in; `texts` to score only the first so many.
+            setting: `stride` of the windows that long texts are read in; `texts` to score only the first so many;
+                `every_width` to judge each width of an elastic model, and give the mean over them.
         """
         assert isinstance(model, LanguageModel)
+        if setting.get("every_width"):
+            return self._every_width(model, data, part, {k: v for k, v in setting.items() if k != "every_width"})
         texts = data.part(part)[: setting.get("texts")]
         score = model.score(texts, setting.get("stride"))
         return Evaluation({"bits_per_byte": score.bits_per_byte, "bytes": float(score.bytes.sum())}, score.each)
+
+    def _every_width(
+        self, model: LanguageModel, data: LanguageData, part: str, setting: Mapping[str, Any]
+    ) -> Evaluation:
+        many = min(widths_of(model.net))
+        found = []
+        try:
+            for width in range(many):
+                set_width(model.net, width)
+                found.append(self.evaluate(model, data, part, **setting))
+        finally:
+            set_width(model.net, many - 1)
+        each = {f"bits_per_byte.{width}": one.figures["bits_per_byte"] for width, one in enumerate(found)}
+        mean = sum(each.values()) / many
+        items = np.mean([one.items for one in found], axis=0)
+        return Evaluation({"bits_per_byte": mean, "bytes": found[0].figures["bytes"], **each}, items)
 
     def describe(self, data: LanguageData) -> dict[str, Any]:
         counts = {p: {"texts": int((data.parts == p).sum())} for p in PARTS}
