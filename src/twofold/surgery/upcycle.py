@@ -49,7 +49,7 @@ def upcycle(
             for name, tensor in old.named_parameters():
                 experts.get_parameter(name).copy_(tensor.expand(chosen.experts, -1, -1))
         made = MoE(chosen, experts, capacity, balance)
-        return made.to(old.up.weight.device).train(old.training)
+        return made.to(next(old.parameters()).device).train(old.training)
 
     set_channels(net, change)
     if not count:

@@ -74,7 +74,7 @@ class SeparateSizes(SizesSystem):
         alone: dict[str, Any] = {
             name: getattr(self, name) for name in Decoder.__dataclass_fields__ if name not in ("hidden", "linear")
         }
-        return OneOfSeveral([Decoder(**alone, hidden=(size,)).network(vocab) for size in self.sizes])
+        return OneOfSeveral([Decoder(**alone | {"hidden": (size,)}).network(vocab) for size in self.sizes])
 
     def batches(self, model: Model, data: LanguageData, seed: int) -> Callable[[int, float], WidthBatch]:
         windows, many = super().batches(model, data, seed), len(self.sizes)

@@ -74,7 +74,7 @@ class DeepspeedMoe(MoeLm):
 
     def small(self) -> Self:
         made = super().small()
-        return replace(made, pyramid=self.pyramid[-max(1, made.layers // made.every) :])  # type: ignore[type-var]
+        return replace(made, pyramid=self.pyramid[-max(1, made.layers // made.every) :])  # type: ignore[call-arg]
 
     claim: ClassVar[Claim] = Claim(
         says="a pyramid of residual experts predicts text as well as eight experts in every layer, with less than half "

@@ -85,7 +85,7 @@ def moe_parity(dim: int, heads: int, k: int, experts: int, hidden: int, maps: in
 class MhMoe(MoeLm):
     """Decoder whose experts get heads of tokens, at the operations and weights of experts on whole tokens."""
 
-    channel: Literal["swiglu", "geglu"] = Field("swiglu", description="experts; the sums are for gated ones")  # type: ignore[assignment]
+    channel: Literal["swiglu", "geglu"] = Field("swiglu", description="experts; the sums are for gated ones")
     position: Literal["rope", "sinusoid", "alibi", "t5", "none"] = Field("rope", description="how places are known")
     token_heads: int = Field(2, ge=1, description="sub-tokens of a token")
     experts: int = Field(8, ge=1, description="of the mixture on whole tokens that it is as large as")
