@@ -5,7 +5,7 @@
 Random weights, widths and depths alike; tokens a second count real tokens only. Each arm is the one before it with
 one change: the trunk, the window, the padding.
 
-What bounds it: with padding, work on tokens that are none (half of them at these lengths); in global attention at
+What bounds it: with padding, work on tokens that are none (three in four at these lengths); in global attention at
 2,048 tokens and width 96, the product of all pairs; without both, the matrix products of the projections.
 """
 
