@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache
-from typing import Literal, cast
+from typing import Literal
 
 from twofold.errors import UserError, unknown
 
 DTYPES = ("auto", "float32", "bfloat16")
+INTEGERS = "int8"  # only where a trained network is used
 WORTH = 1.3  # bfloat16 must be so much faster at a matrix product, or the casts eat what it gains
 
 _device: ContextVar[str] = ContextVar("twofold_device", default="cpu")
@@ -25,18 +26,20 @@ _dtype: ContextVar[str | None] = ContextVar("twofold_dtype", default=None)
 
 
 @contextlib.contextmanager
-def on(device: str | None = None, dtype: str | None = None) -> Iterator[None]:
+def on(device: str | None = None, dtype: str | None = None, integers: bool = False) -> Iterator[None]:
     """Do the work inside on `device`, with activations in `dtype`; None leaves what holds outside.
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here; weights stay in float32.
+        integers: `int8` is allowed too, for work that knows it.
 
     Raises:
         UserError: this machine has no such device, or there is no such type.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+    known = (*DTYPES, INTEGERS) if integers else DTYPES
+    if dtype is not None and dtype not in known:
+        raise unknown("dtype", dtype, known)
     if device is not None:
         _check(device)
     device_before = _device.set(device or _device.get())
@@ -54,8 +57,13 @@ def device() -> str:
 
 
 def dtype() -> Literal["float32", "bfloat16"]:
-    """The type in force; float32 where none was asked for."""
-    return cast(Literal["float32", "bfloat16"], _dtype.get() or "float32")
+    """The type of floating-point work in force; float32 where none was asked for."""
+    return "bfloat16" if _dtype.get() == "bfloat16" else "float32"
+
+
+def use_dtype() -> Literal["float32", "bfloat16", "int8"]:
+    """The type in force where a trained network is used: `dtype`, or `int8` where that was asked for."""
+    return "int8" if _dtype.get() == INTEGERS else dtype()
 
 
 def autocast() -> contextlib.AbstractContextManager[object]:
@@ -68,11 +76,12 @@ def autocast() -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def inference() -> Iterator[None]:
-    """No gradients, in the type in force."""
+def inference(cast: bool = True) -> Iterator[None]:
+    """No gradients, in the type in force; without `cast`, in the types that the weights have."""
     import torch
 
-    with torch.inference_mode(), autocast():
+    here = autocast() if cast else torch.autocast(torch.device(_device.get()).type, enabled=False)
+    with torch.inference_mode(), here:
         yield
 
 

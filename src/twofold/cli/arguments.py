@@ -94,7 +94,7 @@ def encode(p: Parser) -> None:
     p.option("--side", default="document", choices=("query", "document"), help="what the texts are")
     p.option("-o", "--out", help="write to .npy (an array, a row a text), .jsonl, .json, .csv or .tsv")
     _columns(p)
-    _computing(p, seed=False)
+    _computing(p, seed=False, more="; int8 too")
 
 
 def score(p: Parser) -> None:
@@ -207,9 +207,11 @@ def _set(p: Parser, how: str = "read as YAML") -> None:
     )
 
 
-def _computing(p: Parser, seed: bool = True, dtype: str | None = "float32") -> None:
+def _computing(p: Parser, seed: bool = True, dtype: str | None = "float32", more: str = "") -> None:
     p.option("--device", help="cpu, cuda, cuda:1, mps (default: cpu)")
     if dtype is not None:
-        p.option("--dtype", default=dtype, help="what is computed in: float32, bfloat16, or auto, the faster one here")
+        p.option(
+            "--dtype", default=dtype, help="what is computed in: float32, bfloat16, or auto, the faster one here" + more
+        )
     if seed:
         p.option("--seed", type=int, default=0, help="of everything random")

@@ -62,7 +62,7 @@ def encode(arguments: Namespace) -> None:
     """A vector for each text."""
     files.check_ending(arguments.out, (".npy", *files.TABLES))
     wanted = ("query", "text") if arguments.side == "query" else ("document", "text")
-    with using(arguments, "encode") as model:
+    with using(arguments, "encode", integers=True) as model:
         found = files.given(arguments.texts, wanted, columns(arguments.columns))
         inputs = files.texts(found, wanted)
         vectors = model.encode(inputs, side=arguments.side).values.numpy()
@@ -127,9 +127,9 @@ def generate(arguments: Namespace) -> None:
 
 
 @contextmanager
-def using(arguments: Namespace, verb: str) -> Iterator[Any]:
+def using(arguments: Namespace, verb: str, integers: bool = False) -> Iterator[Any]:
     """The model that was named, loaded where it should compute; it must have the verb."""
-    with computing.on(arguments.device, arguments.dtype), computing.autocast():
+    with computing.on(arguments.device, arguments.dtype, integers), computing.autocast():
         model: Any = api.load(arguments.model)
         able = hasattr(model, "encode") if verb == "score" and model.task == "search" else hasattr(model, verb)
         if not able:

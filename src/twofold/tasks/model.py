@@ -16,6 +16,7 @@ from twofold.data.tokenizers import Tokenizer
 from twofold.errors import UserError
 from twofold.measure import costs
 from twofold.parts import Part, unpacked
+from twofold.parts.ready import Ready
 
 
 class Model:
@@ -30,6 +31,7 @@ class Model:
 
     Attributes:
         stored: ending of the file that its weights are saved in: `.safetensors`, or how they are packed.
+        ready: forms of its network that verbs compute with, made when first used.
     """
 
     task: ClassVar[str] = ""
@@ -48,6 +50,7 @@ class Model:
         self.history = list(history or [])
         self.notes = dict(notes or {})
         self.stored = packed.PLAIN
+        self.ready = Ready()
 
     @property
     def net(self) -> Part:

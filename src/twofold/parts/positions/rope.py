@@ -122,10 +122,10 @@ class Rope(Position):
             )
 
     def rotate(self, q: Tensor, k: Tensor, positions_q: Positions, positions_k: KeyPositions) -> tuple[Tensor, Tensor]:
-        q = self._turn(q, positions_q)
-        return q, self._turn(k, positions_k)
+        return self.turn(q, positions_q), self.turn(k, positions_k)
 
-    def _turn(self, x: Tensor, positions: Tensor) -> Tensor:
+    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Heads `[B, H, T, d]` turned to where they stand, `[1 or B, T]`."""
         turned = int(x.shape[-1] * self.fraction)
         rest = x[..., turned:]
         x = x[..., :turned]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twofold import progress
+from twofold import computing, progress
 from twofold.checkpoints import Imported
 from twofold.data import batches
 from twofold.data.tokenizers import Tokenizer
@@ -20,8 +20,11 @@ from twofold.errors import UserError
 from twofold.measure.costs import cost
 from twofold.measure.language import bits_per_byte
 from twofold.parts import Mask, SequenceModel
+from twofold.parts.ready import for_batches, for_steps
+from twofold.parts.streamed import FEW
 from twofold.tasks.model import Model
 
+_WORTH = 32  # tokens from which on a network is made ready for single steps
 _LOGITS = 1 << 24  # logits held at a time while scoring (64 MB in float32)
 
 
@@ -165,11 +168,18 @@ class LanguageModel(Model):
         room = self.length - limit - 1
         ids = [[self.start, *(tokens[-room:] if room else [])] for tokens in self.tokens(prompts)]
         stop = [self.text.eos] if self.text.eos is not None else []
-        made = generate(
-            self.net.eval(), ids, limit, choose=choose, processors=processors, stop=stop, pad=self.text.pad or 0
-        )
+        net = self._generating(len(prompts), limit)
+        with computing.inference(cast=False):
+            made = generate(net, ids, limit, choose=choose, processors=processors, stop=stop, pad=self.text.pad or 0)
         out = [self.text.decode(tokens) for tokens in made.sequences()]
         return out[0] if isinstance(prompt, str) else out
+
+    def _generating(self, rows: int, limit: int) -> SequenceModel:
+        """The network in the form that is fastest for so many rows and tokens, counting that it must be made once."""
+        net = self.net.eval()
+        if computing.dtype() == "bfloat16":
+            return self.ready(net, "bfloat16", lambda net: for_batches(net, "bfloat16"))
+        return self.ready(net, "steps", for_steps) if rows <= FEW and limit >= _WORTH else net
 
     @classmethod
     def imported(cls, found: Imported) -> LanguageModel:

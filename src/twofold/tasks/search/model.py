@@ -17,6 +17,7 @@ from twofold.data import batches
 from twofold.errors import UserError
 from twofold.parts import Encoder, Mean, TextEncoder
 from twofold.parts.encoders import Side
+from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
@@ -159,14 +160,17 @@ class EncoderModel(SearchModel):
         Texts of like length share a batch, so that little is spent on padding.
         """
         sequences = self.tokens(texts, side)
-        tower = self.net.eval().tower(side)
+        dtype = computing.use_dtype()
+        net = self.net.eval()
+        net = net if dtype == "float32" else self.ready(net, dtype, lambda net: for_batches(net, dtype))
+        tower = net.tower(side)
         pad = self.tokenizer.pad or 0  # type: ignore[union-attr]
-        groups = batches.buckets([len(s) for s in sequences], 2048 if self.net.sparse else 8192)
+        groups = batches.buckets([len(s) for s in sequences], _places(net))
         found: list[Dense | Sparse] = []
         with progress.stage(f"encode {len(texts):,} texts", total=len(texts)) as stage:
             for group in groups:
                 ids, real = batches.pad([sequences[i] for i in group], pad)
-                with computing.inference():
+                with computing.inference(cast=False):
                     vectors = tower(ids.to(self.device), real.to(self.device)).float().cpu()
                 found.append(self._vectors(vectors, side))
                 stage.advance(len(group))
@@ -297,6 +301,12 @@ class EncoderModel(SearchModel):
         }
         notes = {"source": found.source, **found.notes, "config": found.config}
         return cls(net.eval(), found.tokenizer, spec, notes=notes)
+
+
+def _places(net: Encoder) -> int:
+    """Tokens of a batch, padding counted. On a processor few enough that the states stay in its caches."""
+    on_cpu = next((p.device.type for p in net.parameters()), "cpu") == "cpu"
+    return 2048 if net.sparse else 1024 if on_cpu else 8192
 
 
 class LexicalModel(SearchModel):
