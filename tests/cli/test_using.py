@@ -159,3 +159,12 @@ def test_lower_precision_is_close(run, encoder) -> None:
     half = run("encode", encoder, "a lamp", "--json", "--dtype", "bfloat16").json["vector"]
     assert full != half
     np.testing.assert_allclose(full, half, atol=0.02)
+    whole = run("encode", encoder, "a lamp", "--json", "--dtype", "int8").json["vector"]
+    assert full != whole
+    np.testing.assert_allclose(full, whole, atol=0.05)
+
+
+def test_int8_is_for_encoding(run, encoder) -> None:
+    ran = run("search", encoder, "a lamp", "--dtype", "int8")
+    assert ran.code == 2
+    assert "unknown dtype 'int8'" in ran.error

@@ -44,7 +44,7 @@ def decoder(kind: str | None, **options: object) -> SequenceModel:
 
 
 def near(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
-    assert float((a - b).abs().max()) <= tolerance * float(b.abs().max())
+    assert float((a - b).detach().abs().max()) <= tolerance * float(b.detach().abs().max())
 
 
 @pytest.mark.parametrize("kind", GRIDS)
@@ -139,6 +139,17 @@ def test_half_and_bytes_stay_near() -> None:
     assert next(net.parameters()).dtype == torch.float32
     assert any(isinstance(part, Int8) for part in for_batches(net, "int8").modules())
     assert not any(isinstance(part, Int8) for part in net.modules())
+
+
+@pytest.mark.parametrize("position", ["rope", "none", "alibi", "t5", "sinusoid", "learned"])
+def test_every_position_computes_in_bfloat16(position: str) -> None:
+    torch.manual_seed(0)
+    net = presets.encoder(50, 32, 2, 4, position=position, max_len=32).eval()
+    ids, real = torch.randint(0, 50, (2, 9)), torch.arange(9) < torch.tensor([[9], [5]])
+    with torch.inference_mode():
+        half = for_batches(net, "bfloat16").states(ids, real)[real]
+        assert half.dtype == torch.bfloat16
+        assert float((half.float() - net.states(ids, real)[real]).abs().max()) < 0.15
 
 
 def test_int8_errs_by_half_a_level() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from twofold import computing
 from twofold.catalog import Steps, configure
 from twofold.data import Rows
 from twofold.data.tokenizers import ByteTokenizer, Tokenizer, train_bpe
@@ -180,3 +181,22 @@ def test_xz_costs_what_the_text_adds_to_the_context(tmp_path: Path) -> None:
     assert np.array_equal(again.score([text]).nats, fitted.score([text]).nats)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="only measures"):
         again.generate("a")  # type: ignore[attr-defined]
+
+
+def test_generated_text_does_not_depend_on_the_form_of_the_network() -> None:
+    given = model(length=128)
+    steps = given.generate("abc", 40)  # long enough to be made ready for steps
+    alone = given._generating(1, 40)
+    assert alone is not given.net
+    assert given._generating(1, 40) is alone
+    assert given._generating(5, 40) is given.net
+    assert given.generate(["abc", "abc", "abc"], 40) == [steps] * 3
+    with torch.no_grad():
+        given.net.embedding.tokens.weight.neg_()
+    assert given._generating(1, 40) is not alone
+    assert given.copy()._generating(1, 40) is not given._generating(1, 40)
+
+
+def test_generating_in_bfloat16() -> None:
+    with computing.on(dtype="bfloat16"):
+        assert isinstance(model(length=64).generate("abc", 5), str)
