@@ -126,6 +126,15 @@ def predict(p: Parser) -> None:
     _computing(p, seed=False)
 
 
+def recommend(p: Parser) -> None:
+    _model(p)
+    p.add_argument("history", nargs="+", help="users that the model knows; or items, oldest first, with commas between")
+    p.option("-k", type=int, default=10, help="items for each")
+    p.flag("--again", help="items that are in the history may come too")
+    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
+    _computing(p, seed=False)
+
+
 def compare(p: Parser) -> None:
     p.add_argument("task", help="such as search")
     _data(p)

@@ -151,6 +151,14 @@ _ALL = (
         "twofold.cli.using:generate",
     ),
     Command(
+        "recommend",
+        "use",
+        "what comes next, for a user or after some items",
+        ("recommend out/best 17", "recommend out/best 260,1196,1210 -k 5"),
+        arguments.recommend,
+        "twofold.cli.recommending:recommend",
+    ),
+    Command(
         "compare",
         "measure",
         "every system of a task, side by side, on your data",

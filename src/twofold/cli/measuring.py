@@ -37,6 +37,7 @@ def compare(arguments: Namespace) -> None:
             "search": 'search {} "what you look for"',
             "language": 'generate {} "once upon"',
             "classify": "predict {} yours.csv",
+            "recommend": "recommend {} USER",
         }
         print("Use it: twofold " + use.get(data["task"], "evaluate {}").format(data["best"]))
 

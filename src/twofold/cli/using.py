@@ -15,7 +15,7 @@ from twofold.data import Rows, read
 from twofold.errors import UserError
 from twofold.measure.reports.terminal import plain
 
-VERBS = ("search", "predict", "encode", "score", "generate")
+VERBS = ("search", "recommend", "predict", "encode", "score", "generate")
 _SNIPPET = 100  # characters of a result that a person sees
 _PAIRS = 256  # pairs scored at a time
 

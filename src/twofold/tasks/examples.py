@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from twofold.data.made.histories import histories
 from twofold.data.rows import Rows
 from twofold.data.splits import split
 from twofold.data.tokenizers import ByteTokenizer
@@ -61,8 +62,15 @@ def small_images(count: int = 120, seed: int = 0) -> Rows:
     return Rows("small images", {"image": images, "label": labels}, f"small-images-{count}-{seed}", "made")
 
 
+def small_histories() -> Rows:
+    """Made-up histories: 40 users, 24 items in four groups."""
+    return histories(users=40, items=24, groups=4, shortest=5, longest=12, seed=0)
+
+
 def rows_for(system: Any) -> Rows:
     """The small rows that a system can read."""
+    if "recommend" in system.card.tasks:
+        return small_histories()
     return small_rows() if "text" in getattr(system, "reads", ("text",)) else small_images()
 
 

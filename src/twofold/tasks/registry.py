@@ -14,6 +14,7 @@ from twofold.tasks.task import Task
 
 _TASKS = {
     "search": "twofold.tasks.search.task:SearchTask",
+    "recommend": "twofold.tasks.recommend:RecommendTask",
     "classify": "twofold.tasks.classify:ClassifyTask",
     "language": "twofold.tasks.language:LanguageTask",
     "represent": "twofold.tasks.represent:RepresentTask",
