@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.measure.memory import Peak, peak_memory
-from twofold.parts import Block, Head, SequenceModel, count_weights
+from twofold.parts import Block, Head, Mask, SequenceModel, count_weights
 from twofold.surgery import block_flops
 
 __all__ = [
@@ -97,6 +97,20 @@ def cost(net: SequenceModel, length: int) -> Cost:
     elif net.head is not None:
         raise UserError(f"the head is a {type(net.head).__name__}, which does not say what it costs")
     return Cost(parameters(net), active_parameters(net), flops, tensor_bytes(net))
+
+
+def context_costs(net: SequenceModel, length: int) -> dict[str, float]:
+    """What a context of so many tokens costs: `flops_per_token` of one pass, and `cache_bytes` of one row once it is
+    full (left out where the network has no cache)."""
+    found = {"flops_per_token": float(cost(net, length).flops)}
+    where = next(net.parameters()).device
+    with torch.inference_mode():
+        try:
+            cache = net.new_cache(1, length)
+        except UserError:
+            return found
+        net(torch.zeros(1, length, dtype=torch.long, device=where), Mask.causal(), cache)
+    return found | {"cache_bytes": float(cache.nbytes)}
 
 
 def tensor_bytes(net: nn.Module) -> int:

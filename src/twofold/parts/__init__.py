@@ -7,7 +7,7 @@ build(net.spec())      # the same structure, fresh weights
 
 from twofold.parts.auxiliary import add_aux, collect_aux
 from twofold.parts.building import build
-from twofold.parts.caches import Cache, ConvCache, KeyValueCache, MemoryCache, StackCache
+from twofold.parts.caches import Cache, ConvCache, KeyValueCache, MemoryCache, StackCache, WindowCache
 from twofold.parts.cascades import Cascade
 from twofold.parts.channels import (
     ACTIVATIONS,
@@ -38,14 +38,19 @@ from twofold.parts.mixers import (
     SSD,
     AnyMask,
     Attention,
+    BlockLocal,
     CausalConv,
     CentredConv,
+    ColumnAttention,
     Convolved,
     CrossAttention,
+    FixedAttention,
     Hydra,
     LocalAttention,
     MambaBlock,
     Mixer,
+    StridedAttention,
+    SummaryAttention,
 )
 from twofold.parts.model import SequenceModel
 from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
@@ -108,6 +113,7 @@ __all__ = [
     "Block",
     "BlockDense",
     "BlockDiagonal",
+    "BlockLocal",
     "BlockShuffle",
     "Cache",
     "CandidateAttention",
@@ -117,6 +123,7 @@ __all__ = [
     "ChannelMixer",
     "Cls",
     "CodeAttention",
+    "ColumnAttention",
     "CompactMatrix",
     "ConvCache",
     "Convolved",
@@ -129,6 +136,7 @@ __all__ = [
     "EuclideanNeighbours",
     "Experts",
     "FirstM",
+    "FixedAttention",
     "Head",
     "HeadScorer",
     "Headed",
@@ -199,6 +207,8 @@ __all__ = [
     "StandIn",
     "StateCache",
     "StepScorer",
+    "StridedAttention",
+    "SummaryAttention",
     "Switch",
     "T5Bias",
     "Table",
@@ -214,6 +224,7 @@ __all__ = [
     "Tower",
     "TwoTowers",
     "WeightedMean",
+    "WindowCache",
     "Wiring",
     "WordScorer",
     "add_aux",

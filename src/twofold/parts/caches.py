@@ -219,6 +219,91 @@ class KeyValueCache(Cache):
         self.length = start + kept
 
 
+class WindowCache(KeyValueCache):
+    """Keys and values of the last tokens alone, for attention that sees less than `width` slots back.
+
+    A few older ones are kept too, so that the last tokens can be taken back. Padding between real tokens takes up
+    places.
+
+    Args:
+        width: slots that the newest token sees, its own included.
+        back: how many tokens may be taken back.
+    """
+
+    growth: Growth = "window"
+
+    def __init__(
+        self,
+        batch: int,
+        heads: int,
+        max_len: int,
+        head_dim: int,
+        width: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        back: int = 16,
+    ) -> None:
+        super().__init__(batch, heads, 0, head_dim, dtype, device)
+        self.ledger = Ledger(max_len)
+        self.width, self.size = width, width - 1 + back
+
+    @property
+    def held(self) -> int:
+        """How many tokens are remembered."""
+        return self.keys.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    def place(self, batch: int, time: int, mask: Mask) -> tuple[Places, Places]:
+        start = self.length
+        queries, keys = super().place(batch, time, mask)
+        first = start - self.held
+
+        def cut() -> tuple[Places, Places]:
+            return queries, _after(keys, first) if first else keys
+
+        return mask.keep(("window", id(self.ledger), start, time, first), cut)
+
+    def append(
+        self, keys: Float[Tensor, "batch groups time d"], values: Float[Tensor, "batch groups time d"]
+    ) -> tuple[Tensor, Tensor]:
+        if keys.shape[0] != self.keys.shape[0]:
+            rows, own = keys.shape[0], self.keys.shape[0]
+            raise UserError(f"the cache was made for {own} rows and got {rows}; make it with batch={rows}")
+        whole = [torch.cat((held.to(new.dtype), new), 2) for held, new in ((self.keys, keys), (self.values, values))]
+        self.length += keys.shape[2]
+        dtype = self.keys.dtype
+        self.keys, self.values = (x[:, :, -self.size :].to(dtype) if self.size else x[:, :, :0] for x in whole)
+        return whole[0], whole[1]
+
+    def rewind(self, n: int) -> None:
+        if not 0 <= n <= self.length:
+            raise UserError(f"cannot rewind {n} tokens of {self.length}")
+        if self.held - n < min(self.length - n, self.width - 1):
+            raise UserError(
+                f"cannot rewind {n} tokens: a window's cache keeps the last {self.held} of {self.length} and needs "
+                f"{self.width - 1} of them; keep a copy of the cache instead"
+            )
+        keep = self.held - n
+        self.keys, self.values = self.keys[:, :, :keep], self.values[:, :, :keep]
+        self.length -= n
+
+    def branch(self, paths: Int[Tensor, "batch kept"], tail: int) -> None:
+        kept = paths.shape[1]
+        if tail > self.held or kept > tail:
+            raise UserError(f"cannot keep {kept} of the last {tail} tokens: a window's cache keeps {self.held}")
+        index = (paths.to(self.keys.device) + self.held - tail)[:, None, :, None]
+        index = index.expand(-1, self.keys.shape[1], -1, self.keys.shape[3])
+        keys, values = self.keys.gather(2, index), self.values.gather(2, index)
+        if self._owner:
+            slots = paths.to(self.keys.device) + self.length - tail
+            self.ledger.branch(slots, self.length - tail, self.length)
+        self.rewind(tail)
+        self.append(keys, values)
+
+
 class MemoryCache(Cache):
     """Keys and values of a memory that does not change while a sequence grows beside it."""
 

@@ -170,6 +170,12 @@ class Mask:
             ("within", width), lambda: replace(self & Mask.window(width), _kept=None if self._kept is None else {})
         )
 
+    def also(self, rule: Rule) -> Mask:
+        """This, and one more rule."""
+        return self.keep(
+            ("also", rule), lambda: replace(self & Mask(rules=(rule,)), _kept=None if self._kept is None else {})
+        )
+
     def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """`make()`, once for each pass."""
         if self._kept is None:

@@ -90,6 +90,51 @@ class Order(Rule):
         return self.rank[:, None, keys.slots] <= self.rank[:, queries.slots, None]
 
 
+@dataclass(frozen=True)
+class InBlocks(Rule):
+    """Positions of the same block of `width`."""
+
+    width: int
+
+    def pairs(self, queries: Places, keys: Places) -> Pairs:
+        return queries.positions[:, :, None] // self.width == keys.positions[:, None, :] // self.width
+
+
+@dataclass(frozen=True)
+class Columns(Rule):
+    """Positions that are a multiple of `stride` away. Child et al. 2019, https://arxiv.org/abs/1904.10509"""
+
+    stride: int
+
+    def pairs(self, queries: Places, keys: Places) -> Pairs:
+        return (queries.positions[:, :, None] - keys.positions[:, None, :]) % self.stride == 0
+
+
+@dataclass(frozen=True)
+class Summaries(Rule):
+    """The last `count` positions of every block of `stride`, and oneself (the same paper's fixed pattern)."""
+
+    stride: int
+    count: int
+
+    def pairs(self, queries: Places, keys: Places) -> Pairs:
+        column = keys.positions % self.stride >= self.stride - self.count
+        return column[:, None, :] | (queries.slots[:, None] == keys.slots[None, :])[None]
+
+
+@dataclass(frozen=True)
+class AnyOf(Rule):
+    """What at least one of the rules allows."""
+
+    rules: tuple[Rule, ...]
+
+    def pairs(self, queries: Places, keys: Places) -> Pairs:
+        seen = self.rules[0].pairs(queries, keys)
+        for rule in self.rules[1:]:
+            seen = seen | rule.pairs(queries, keys)
+        return seen
+
+
 CAUSAL = Causal()
 
 

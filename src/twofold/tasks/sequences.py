@@ -66,4 +66,8 @@ class SequenceSystem(LanguageSystem):
         return solve_loss(net, batch) if isinstance(batch, SolveBatch) else super().loss(net, batch)
 
     def small(self) -> Self:
-        return replace(super().small(), dim=16 * self.heads)
+        return super().small().changed(dim=16 * self.heads)
+
+    def changed(self, **options: Any) -> Self:
+        """The same with other options."""
+        return replace(self, **options)

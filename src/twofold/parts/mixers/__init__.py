@@ -8,18 +8,32 @@ from twofold.parts.mixers.hydra import Hydra
 from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.mixers.sparse_attention import (
+    BlockLocal,
+    ColumnAttention,
+    FixedAttention,
+    RuledAttention,
+    StridedAttention,
+    SummaryAttention,
+)
 
 __all__ = [
     "S6",
     "SSD",
     "AnyMask",
     "Attention",
+    "BlockLocal",
     "CausalConv",
     "CentredConv",
+    "ColumnAttention",
     "Convolved",
     "CrossAttention",
+    "FixedAttention",
     "Hydra",
     "LocalAttention",
     "MambaBlock",
     "Mixer",
+    "RuledAttention",
+    "StridedAttention",
+    "SummaryAttention",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from twofold.parts.arguments import at_least_one
+from twofold.parts.caches import Cache, WindowCache
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.attention import Attention
 from twofold.parts.mixers.mixer import AnyMask, Mixer
@@ -46,6 +49,15 @@ class LocalAttention(Attention):
 
     def rule(self, mask: AnyMask) -> Mask:
         return super().rule(mask).within(self.window)
+
+    def new_cache(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Cache:
+        if self.causal == "no":
+            return super().new_cache(batch, max_len, dtype, device)
+        like = self.like()
+        where = like.device if device is None else device
+        return WindowCache(batch, self.kv_heads, max_len, self.head_dim, self.window, dtype or like.dtype, where)
 
     def flops(self, time: int) -> int:
         inner = self.heads * self.head_dim

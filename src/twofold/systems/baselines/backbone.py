@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Self
 
 from pydantic import Field
@@ -35,4 +34,4 @@ class AnyBackbone(SequenceSystem):
         )
 
     def small(self) -> Self:
-        return replace(super().small(), layers=min(self.layers, 2))
+        return super().small().changed(layers=min(self.layers, 2))

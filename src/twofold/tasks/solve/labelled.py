@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from twofold.data.cache import digest
 from twofold.data.made import sequences
+from twofold.measure.costs import context_costs
 from twofold.objectives import Loss, masked
 from twofold.objectives.masked import IGNORED
 from twofold.parts import Mask, SequenceModel
@@ -123,9 +124,19 @@ class LabelModel(Model):
         rows = ids.to(self.device).split(64)
         return torch.cat([self.net.eval()(part, Mask.causal()).argmax(-1) for part in rows]).cpu()
 
-    def accuracy(self, given: LabelBatch) -> np.ndarray:
-        """Share of each sequence's labels that are right, `[n]`."""
-        counts = given.labels != IGNORED
-        right = (self.label(given.ids) == given.labels) & counts
-        shares: np.ndarray = (right.sum(1).double() / counts.sum(1)).numpy()
-        return shares
+    def costs(self) -> dict[str, float]:
+        """As every model's, with what its sequences cost: operations a token, and bytes of the cache."""
+        return super().costs() | context_costs(self.net, int(self.spec["length"]))
+
+    @torch.inference_mode()
+    def score(self, given: LabelBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Share of each sequence's labels that are right, and their mean log probability in nats, `[n]` each."""
+        right, likely = [], []
+        for ids, labels in zip(given.ids.split(64), given.labels.split(64), strict=True):
+            logits = self.net.eval()(ids.to(self.device), Mask.causal()).float().cpu()
+            counts = labels != IGNORED
+            number = counts.sum(1)
+            right.append(((logits.argmax(-1) == labels) & counts).sum(1) / number)
+            chosen = logits.log_softmax(-1).gather(-1, labels.clamp_min(0)[..., None])[..., 0]
+            likely.append((chosen * counts).sum(1) / number)
+        return torch.cat(right).double().numpy(), torch.cat(likely).double().numpy()

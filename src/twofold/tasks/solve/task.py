@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,8 +54,10 @@ class SolveTask(Task):
         """Token accuracy and exact match over all lengths, the trained ones, and longer ones where there are some."""
         if isinstance(data, LabelData):
             assert isinstance(model, LabelModel)
-            shares = model.accuracy(data.part(part))
-            return Evaluation({"accuracy": float(shares.mean())}, shares)
+            shares, likely = model.score(data.part(part))
+            nats = float(likely.mean())
+            found = {"accuracy": float(shares.mean()), "log_likelihood": nats, "bits_per_label": -nats / math.log(2)}
+            return Evaluation(found, shares)
         assert isinstance(model, SolveModel)
         scores = model.score(data.validation if part == "validation" else data.test)
         longest = int(scores.lengths.max())

@@ -1,0 +1,244 @@
+"""Attention over a fixed pattern of pairs: blocks of neighbours, columns of a grid, columns of summaries.
+
+Blocks and columns are worked off by folding: what does not meet is never multiplied. Positions count real tokens, so
+padding on the left shifts no pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
+from twofold.parts.caches import Cache, WindowCache
+from twofold.parts.masks import Mask
+from twofold.parts.mixers.attention import Attention
+from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.positions import Position, Rope
+from twofold.parts.rules import CAUSAL, AnyOf, Columns, InBlocks, Places, Rule, Summaries, Window
+
+
+class RuledAttention(Attention, abstract=True):
+    """Attention that sees the pairs of one more rule. Kinds differ in `seen` and in what they can fold."""
+
+    @property
+    def seen(self) -> Rule:
+        """Which pairs, beside what the mask says."""
+        raise NotImplementedError
+
+    def pairs(self, time: int) -> int:
+        """How many pairs are seen, in a whole sequence without padding."""
+        slots = torch.arange(time)
+        places = Places(slots, slots[None])
+        found = self.seen.pairs(places, places)[0]
+        if self.causal == "yes":
+            found = found & CAUSAL.pairs(places, places)[0]
+        return int(found.sum())
+
+    def rule(self, mask: AnyMask) -> Mask:
+        return super().rule(mask).also(self.seen)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        folded = None
+        plain = mask.pairs is None and mask.positions is None and keys.real is None and keys.segments is None
+        if queries is keys and plain and set(mask.rules) <= {CAUSAL, self.seen} and not self.position.after_softmax:
+            folded = self.folded(self._scaled(q, queries), k, v, mask.is_causal, keys)
+        return super().attend(q, k, v, mask, queries, keys) if folded is None else folded
+
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        """The same in pieces that do not meet, or None where it cannot be cut."""
+        return None
+
+    def pieces(self, qkv: Sequence[Tensor], causal: bool) -> Tensor:
+        """Attention inside each piece: queries `[B, H, pieces, t, d]`, keys and values of G groups."""
+        batch, count = qkv[0].shape[0], qkv[0].shape[2]
+        q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in qkv)
+        out = F.scaled_dot_product_attention(
+            q, k, v, is_causal=causal, scale=self.scale, enable_gqa=self.kv_heads != self.heads
+        )
+        return out.unflatten(0, (batch, count)).transpose(1, 2)
+
+    def flops(self, time: int) -> int:
+        inner = self.heads * self.head_dim
+        whole = 4 * time * time * inner // (2 if self.causal == "yes" else 1)
+        return super().flops(time) - whole + 4 * inner * self.pairs(time)
+
+
+class BlockLocal(RuledAttention):
+    """Attention inside consecutive blocks of `width` positions that do not overlap.
+
+    Args:
+        width: of a block; from the input's length on it is full attention.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"rope": cls(dim, 4, 4, position=Rope()), "causal": cls(dim, 4, 3, kv_heads=2, causal=True)}
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        width: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        position: Position | None = None,
+        bias: bool = False,
+        out_bias: bool | None = None,
+        causal: bool | None = None,
+        scale: float | None = None,
+        linear: str = "dense",
+    ) -> None:
+        super().__init__(dim, heads, kv_heads, head_dim, position, bias, out_bias, causal, scale, linear)
+        at_least_one("BlockLocal", width=width)
+        self.width = width
+
+    @property
+    def seen(self) -> Rule:
+        return InBlocks(self.width)
+
+    def pairs(self, time: int) -> int:
+        sizes = [self.width] * (time // self.width) + [time % self.width]
+        return sum(n * (n + 1) // 2 if self.causal == "yes" else n * n for n in sizes)
+
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        time = q.shape[2]
+        rest = -time % self.width
+        if self.position.bias(places.positions[:, :1], places.positions[:, :1]) is not None or (rest and not causal):
+            return None
+        blocks = [F.pad(x, (0, 0, 0, rest)).unflatten(2, (-1, self.width)) for x in (q, k, v)]
+        return self.pieces(blocks, causal).flatten(2, 3)[:, :, :time]
+
+    def new_cache(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Cache:
+        if self.causal == "no":
+            return super().new_cache(batch, max_len, dtype, device)
+        like = self.like()
+        where = like.device if device is None else device
+        return WindowCache(batch, self.kv_heads, max_len, self.head_dim, self.width, dtype or like.dtype, where)
+
+
+class ColumnAttention(RuledAttention):
+    """Attention to every `stride`-th position, counted from oneself: a column of a grid `stride` wide.
+
+    Args:
+        stride: how far apart.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"rope": cls(dim, 4, 3, position=Rope()), "causal": cls(dim, 4, 4, kv_heads=2, causal=True)}
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        stride: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        position: Position | None = None,
+        causal: bool | None = None,
+    ) -> None:
+        super().__init__(dim, heads, kv_heads, head_dim, position, causal=causal)
+        at_least_one("ColumnAttention", stride=stride)
+        self.stride = stride
+
+    @property
+    def seen(self) -> Rule:
+        return Columns(self.stride)
+
+    def pairs(self, time: int) -> int:
+        each = np.bincount(np.arange(time) % self.stride)
+        return int((each * (each + 1) // 2 if self.causal == "yes" else each * each).sum())
+
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        time = q.shape[2]
+        rest = -time % self.stride
+        if self.position.bias(places.positions[:, :1], places.positions[:, :1]) is not None or (rest and not causal):
+            return None
+        columns = [F.pad(x, (0, 0, 0, rest)).unflatten(2, (-1, self.stride)).transpose(2, 3) for x in (q, k, v)]
+        return self.pieces(columns, causal).transpose(2, 3).flatten(2, 3)[:, :, :time]
+
+
+class SummaryAttention(RuledAttention):
+    """Attention to the last `summary` positions of every block of `stride`, and to oneself.
+
+    Args:
+        stride: positions in a block.
+        summary: how many at its end are seen from everywhere.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"rope": cls(dim, 4, 4, 1, position=Rope()), "causal": cls(dim, 4, 4, 2, kv_heads=2, causal=True)}
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        stride: int,
+        summary: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        position: Position | None = None,
+        causal: bool | None = None,
+    ) -> None:
+        super().__init__(dim, heads, kv_heads, head_dim, position, causal=causal)
+        _summary(stride, summary)
+        self.stride, self.summary = stride, summary
+
+    @property
+    def seen(self) -> Rule:
+        return Summaries(self.stride, self.summary)
+
+
+class StridedAttention(RuledAttention):
+    """Both patterns of the strided kind in one layer: the last `stride` + 1 positions, and the column.
+
+    Args:
+        stride: positions in a row of the grid.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"rope": cls(dim, 4, 3, position=Rope()), "causal": cls(dim, 4, 3, causal=True)}
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        stride: int,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        position: Position | None = None,
+        causal: bool | None = None,
+    ) -> None:
+        super().__init__(dim, heads, kv_heads, head_dim, position, causal=causal)
+        at_least_one("StridedAttention", stride=stride)
+        self.stride = stride
+
+    @property
+    def seen(self) -> Rule:
+        return AnyOf((Window(self.stride + 1), Columns(self.stride)))
+
+
+class FixedAttention(SummaryAttention):
+    """Both patterns of the fixed kind in one layer: one's own block, and the summaries of all."""
+
+    @property
+    def seen(self) -> Rule:
+        return AnyOf((InBlocks(self.stride), Summaries(self.stride, self.summary)))
+
+
+def _summary(stride: int, summary: int) -> None:
+    at_least_one("SummaryAttention", stride=stride, summary=summary)
+    if summary >= stride:
+        raise UserError(
+            f"SummaryAttention: {summary} summary positions in blocks of {stride}; use at most {max(stride - 1, 1)}"
+        )
