@@ -14,6 +14,10 @@ from twofold.parts.named import kebab, names
 
 VOCAB, TIME = 19, 12
 NEEDED = {
+    "column-attention": {"stride": 4},
+    "strided-attention": {"stride": 4},
+    "summary-attention": {"stride": 4, "summary": 1},
+    "fixed-attention": {"stride": 4, "summary": 1},
     "ssd": {"head_dim": 8},
     "hydra": {"head_dim": 8},
     "local-attention": {"window": 4},
