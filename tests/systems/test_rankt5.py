@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from twofold.catalog import configure
+from twofold.data import Rows
 from twofold.objectives import ranking
-from twofold.parts import OverlapEmbedding, StepScorer, TokenEmbedding, build
+from twofold.parts import Mask, OverlapEmbedding, StepScorer, TokenEmbedding, build
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
 from twofold.tasks.search import PairModel
@@ -101,8 +102,6 @@ def test_the_decoders_score_is_the_logit_of_the_spare_token(data: Any) -> None:
     ids = torch.tensor([[5, 9, 11, 6]])
     states = net.model.states(ids)
     table = net.model.embedding.table
-    from twofold.parts import Mask
-
     last = net.decoder(table[None, [net.start]], Mask.remember(states))[0, -1]
     torch.testing.assert_close(net.scores(net(ids))[0], table[net.token] @ last)
     assert build(net.spec()).spec() == net.spec()
@@ -144,8 +143,6 @@ def test_graded_lists_share_the_target_by_grade() -> None:
                 rows["document"].append(f"the {part} thing {i} graded {grade}, number {i}")
                 rows["grade"].append(grade)
                 rows["split"].append(part)
-    from twofold.data import Rows
-
     data = task_named("search").read(Rows.of(rows))
     system = dataclasses.replace(configure("rankt5").small(), candidates=3, negatives=1)
     batch = system.batches(system.start(data, 0), data, 0)(0, 0.0)

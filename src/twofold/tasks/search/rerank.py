@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -104,7 +105,7 @@ class RerankSystem(TrainedSystem):
         budget: Budget,
         *,
         seed: int = 0,
-        folder: Any = None,
+        folder: str | Path | None = None,
         until: float | None = None,
     ) -> Fitted:
         if self.window is not None and self.stride > self.window:
