@@ -77,6 +77,7 @@ def test_an_index_is_measured(run, notes, here, lexical) -> None:
         (("search", "there", "x", "--built-by", "encoder"), "was built by another model"),
         (("search", "there", "x", "--documents", "notes"), "--documents is for models"),
         (("search", "there", " "), "a text is empty"),
+        (("evaluate", "there"), "there is an index; measure it with --queries and --qrels"),
         (("evaluate", "there", "--queries", "q.tsv"), "give both --queries and --qrels"),
         (("evaluate", "encoder", "--queries", "q.tsv", "--qrels", "q.tsv"), "has no index"),
     ],

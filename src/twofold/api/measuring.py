@@ -122,6 +122,8 @@ def evaluate(
             from twofold.tasks.search import judged
 
             return judged.evaluate(judged.searcher(model), Path(queries), Path(qrels), judged.reader(rerank), run)
+        if isinstance(model, str | Path) and (Path(model) / "index.json").is_file():
+            raise UserError(f"{model} is an index; measure it with --queries and --qrels")
         chosen = opened(model)
         job = tasks.task(chosen.task)
         return job.evaluate(chosen, job.read(job.default_data if data is None else data, columns), part, **setting)

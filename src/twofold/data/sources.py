@@ -11,6 +11,7 @@ from twofold.data.digits import digits
 from twofold.data.files import UNITS, Unit, missing, read_file
 from twofold.data.folders import read_folder
 from twofold.data.hub import read_hub
+from twofold.data.made.concepts import concepts
 from twofold.data.made.histories import histories
 from twofold.data.made.statements import statements
 from twofold.data.made.text_tasks import TEXT_TASKS
@@ -23,6 +24,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "pydoc:texts": standard_library.texts,
     "pycode": standard_library.pycode,
     "statements": statements,
+    "concepts": concepts,
     "histories": histories,
     "digits": digits,
     **TEXT_TASKS,

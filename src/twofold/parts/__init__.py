@@ -30,7 +30,7 @@ from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
-from twofold.parts.interactions import CandidateAttention
+from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import (
@@ -60,7 +60,7 @@ from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadde
 from twofold.parts.part import Part, registered
 from twofold.parts.patterns import Pattern
 from twofold.parts.pixels import PixelPerceptron
-from twofold.parts.pooling import Cls, CodeAttention, FirstM, Last, Max, Mean, Pool, WeightedMean
+from twofold.parts.pooling import Cls, CodeAttention, FirstM, FirstOrLast, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
     Learned,
@@ -137,6 +137,7 @@ __all__ = [
     "Experts",
     "FirstM",
     "FixedAttention",
+    "FirstOrLast",
     "Head",
     "HeadScorer",
     "Headed",
@@ -157,6 +158,7 @@ __all__ = [
     "MambaBlock",
     "Mask",
     "Max",
+    "MaxOverVectors",
     "MaxTerms",
     "Mean",
     "MedianBitLinear",

@@ -25,3 +25,13 @@ class CandidateAttention(Part):
         none = none & ~none.all(-1, keepdim=True)
         weights = products.masked_fill(none[:, None], float("-inf")).softmax(-1)
         return (weights * products).sum(-1)
+
+
+class MaxOverVectors(Part):
+    """The best of a document's vectors: `s = max_j q · d_j`. Luan et al. 2021, https://arxiv.org/abs/2005.00181"""
+
+    def forward(
+        self, queries: Float[Tensor, "queries dim"], documents: Float[Tensor, "documents few dim"]
+    ) -> Float[Tensor, "queries documents"]:
+        """Every query against every document."""
+        return einsum("qd,nmd->qnm", queries, documents).amax(-1)

@@ -74,6 +74,25 @@ class FirstM(Pool):
         return F.pad(kept, (0, 0, 0, self.count - kept.shape[1]))
 
 
+class FirstOrLast(Pool):
+    """The first `count` real tokens, `[B, count, D]`; in shorter texts the last real one again.
+
+    Luan et al. 2021, https://arxiv.org/abs/2005.00181, section 5: what a document keeps of itself.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        at_least_one("FirstOrLast", count=count)
+        self.count = count
+
+    def forward(self, states: States, real: Real) -> Float[Tensor, "batch few dim"]:
+        order = real.int().argsort(stable=True, dim=1, descending=True)
+        place = torch.arange(self.count, device=states.device).expand(len(states), -1)
+        place = torch.minimum(place, real.sum(1, keepdim=True).clamp_min(1) - 1)
+        kept = states.gather(1, order.gather(1, place)[..., None].expand(-1, -1, states.shape[2]))
+        return kept * real.any(1)[:, None, None]
+
+
 class CodeAttention(Pool):
     """`count` learned codes attend over the tokens, `[B, count, D]`: `Σ_t softmax_t(code · h_t) h_t`.
 

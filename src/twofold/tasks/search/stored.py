@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
+from twofold import computing
 from twofold.checkpoints import folder as model_folder
 from twofold.checkpoints.plain import read_json, write_json
 from twofold.checkpoints.replace import replacing, replacing_file, survivor
@@ -125,7 +126,7 @@ class StoredIndex:
         place = survivor(Path(path))
         manifest = _manifest(place)
         if model is None:
-            model = opened_model(str(manifest["model"]["source"]), place)
+            model = opened_model(str(manifest["model"]["source"]), place).to(computing.device())
         if model.fingerprint != manifest["model"]["fingerprint"]:
             raise UserError(
                 f"{place} was built by another model ({manifest['model']['name']}, fingerprint "
