@@ -49,6 +49,7 @@ from twofold.parts.mixers import (
     LocalAttention,
     MambaBlock,
     Mixer,
+    SpatialGate,
     StridedAttention,
     SummaryAttention,
 )
@@ -203,6 +204,7 @@ __all__ = [
     "Single",
     "Sinusoid",
     "SparseEncoder",
+    "SpatialGate",
     "Stack",
     "StackCache",
     "StackedLinear",

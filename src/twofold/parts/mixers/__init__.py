@@ -16,6 +16,7 @@ from twofold.parts.mixers.sparse_attention import (
     StridedAttention,
     SummaryAttention,
 )
+from twofold.parts.mixers.spatial_gate import SpatialGate
 
 __all__ = [
     "S6",
@@ -34,6 +35,7 @@ __all__ = [
     "MambaBlock",
     "Mixer",
     "RuledAttention",
+    "SpatialGate",
     "StridedAttention",
     "SummaryAttention",
 ]
