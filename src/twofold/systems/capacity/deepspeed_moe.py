@@ -90,9 +90,9 @@ class DeepspeedMoe(MoeLm):
         by=-0.01,
         parity=True,
         saving=Saving("parameters", 0.45),
-        budget=Steps(200),
+        budget=Steps(150),
         repeats=3,
-        setting={"texts": 200},
+        setting={"texts": 100},
         side=(
             Arm("moe-lm", k=2, every=1, expert_hidden=2.0, **_SIZES),
             Arm("deepspeed-moe", residual=False, expert_hidden=4.0, **_SIZES),

@@ -141,9 +141,9 @@ class MhMoe(MoeLm):
         metric="bits_per_byte",
         direction="lower",
         by=0.005,
-        budget=Steps(200),
+        budget=Steps(150),
         repeats=3,
-        setting={"texts": 200},
+        setting={"texts": 100},
         side=(
             Arm("decoder", dim=64, length=128, tokenizer="bpe", vocab=1024),
             Arm("mh-moe", dim=64, length=128, merge_map=False, tokenizer="bpe", vocab=1024),

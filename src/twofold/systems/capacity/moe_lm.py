@@ -121,13 +121,13 @@ class MoeLm(Decoder, Change):
         metric="bits_per_byte",
         direction="lower",
         by=0.02,
-        budget=Steps(300),
+        budget=Steps(200),
         repeats=3,
-        setting={"texts": 200},
+        setting={"texts": 100},
         side=(
             Arm("moe-lm", dim=64, length=128, experts=4),
             Arm("moe-lm", dim=64, length=128, experts=16),
         ),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3)},
         minutes=4,
     )

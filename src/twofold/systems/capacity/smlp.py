@@ -13,7 +13,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.systems.baselines.gmlp import Gmlp
 
-_SIZES: dict[str, Any] = {"dim": 96, "length": 64, "tokenizer": "bpe", "vocab": 1024}
+_SIZES: dict[str, Any] = {"dim": 96, "length": 64, "batch": 8, "tokenizer": "bpe", "vocab": 1024}
 
 
 @system(
@@ -73,7 +73,7 @@ class Smlp(Gmlp):
         by=0.02,
         budget=Steps(200),
         repeats=3,
-        setting={"texts": 200},
+        setting={"texts": 100},
         side=(
             Arm("smlp", feature_experts=False, **_SIZES),
             Arm("decoder", **_SIZES),

@@ -169,8 +169,8 @@ class ThreeLayerFfn(StudySystem):
         paper="three-layer feed-forward parts with fewer blocks: lower training loss with fewer parameters in less "
         "time (Booksum, WikiText-103; for example 10 blocks against 24)",
         arms=(
-            Arm("three-layer-ffn", k=(2,), blocks=(5,), steps=200, texts=100),
-            Arm("three-layer-ffn", k=(3,), blocks=(2,), steps=200, texts=100),
+            Arm("three-layer-ffn", k=(2,), blocks=(5,), steps=150, texts=100),
+            Arm("three-layer-ffn", k=(3,), blocks=(2,), steps=150, texts=100),
         ),
         data="pydoc",
         metric="training_loss",
@@ -178,13 +178,13 @@ class ThreeLayerFfn(StudySystem):
         by=0.01,
         repeats=3,
         side=tuple(
-            Arm("three-layer-ffn", k=(k,), blocks=(n,), steps=200, texts=100)
+            Arm("three-layer-ffn", k=(k,), blocks=(n,), steps=150, texts=100)
             for k, n in ((0, 14), (1, 11), (2, 4), (3, 3))
         ),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3)},
         trial={"steps": 100, "texts": 50},
         tune_by="validation_loss",
-        minutes=5,
+        minutes=3,
     )
 
 
