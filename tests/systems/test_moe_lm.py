@@ -111,6 +111,23 @@ def test_a_dense_model_becomes_experts_that_answer_as_it_did(data) -> None:
         upcycle(dense.copy().net, lambda dim: Switch(dim, 2), every=3)
 
 
+@pytest.mark.parametrize("id", IDS)
+def test_the_study_tells_how_experts_are_used(id: str, data) -> None:
+    model = configure(id).small().fit(data, Steps(2)).model
+    report = api.study(id, model, small_rows(), texts=3)
+    mixtures = sum(isinstance(part, MoE) for part in model.net.modules())
+    assert len(report.tables[0].rows) == mixtures
+    for row in report.tables[0].rows:
+        assert 0 <= row[3] <= 1 / row[1] <= row[2] <= 1
+        assert 0 <= row[4] <= 1 + 1e-9
+        assert 0 <= row[6] <= 1
+    assert sum(v for v in report.plots[0].values[0] if v is not None) == pytest.approx(1)
+    with pytest.raises(UserError, match="no mixture of experts"):
+        api.study(id, configure("decoder").small().fit(data, Steps(1)).model, small_rows())
+    with pytest.raises(UserError, match="reports on language models"):
+        api.study(id, small_model(), small_rows())
+
+
 def test_refusals() -> None:
     with pytest.raises(UserError, match="8 experts, top-9"):
         configure("moe-lm", k=9).network(20)

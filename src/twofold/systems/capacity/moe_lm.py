@@ -6,7 +6,8 @@ https://arxiv.org/abs/2112.10684
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -18,8 +19,9 @@ from twofold.parts import Experts, MoE, Part, Router, SequenceModel, TopK, prese
 from twofold.parts.routing import ROUTERS
 from twofold.surgery import upcycle
 from twofold.systems.baselines.decoder import Decoder
-from twofold.tasks import Change, Model
-from twofold.tasks.language import LanguageModel
+from twofold.systems.capacity.moe_report import experts_of
+from twofold.tasks import Analysis, Change, Model, Report, task
+from twofold.tasks.language import LanguageData, LanguageModel
 
 
 @system(
@@ -41,7 +43,7 @@ from twofold.tasks.language import LanguageModel
         "paper's speed-up from two learning curves",
     ),
 )
-class MoeLm(Decoder, Change):
+class MoeLm(Decoder, Change, Analysis):
     """Decoder whose every second feed-forward part is experts, of which each token meets two."""
 
     channel: Literal["swiglu", "geglu", "gelu", "relu"] = Field("gelu", description="feed-forward part and experts")
@@ -58,6 +60,8 @@ class MoeLm(Decoder, Change):
     )
     balance: float = Field(0.01, ge=0, description="weight of the loss that keeps experts evenly used")
     expert_linear: Literal["dense", "bit158"] = Field("dense", description="kind of the experts' linear maps")
+    study_steps: int = Field(200, ge=1, description="study: training steps, where no model is given")
+    texts: int = Field(50, ge=1, description="study: how many unseen texts are looked at")
 
     def network(self, vocab: int) -> SequenceModel:
         net = super().network(vocab)
@@ -108,6 +112,30 @@ class MoeLm(Decoder, Change):
         return made.remember(self.id, self.options(), {"layers": count})
 
     calibrates = False
+
+    def run(self, model: Model | None, rows: Rows | None, *, seed: int = 0) -> Report:
+        """How a model's experts are used on unseen text.
+
+        Args:
+            model: a language model with experts; None: one is trained.
+            rows: texts in the column `text`; by default documentation of Python.
+            seed: of the weights and batches, where one is trained.
+
+        Raises:
+            UserError: another model, or one without experts.
+        """
+        job = task("language")
+        data = job.read(job.default_data if rows is None else rows)
+        assert isinstance(data, LanguageData)
+        if model is None:
+            model = self.fit(data, Steps(self.study_steps), seed=seed).model
+        if not isinstance(model, LanguageModel):
+            raise UserError(f"{self.id} reports on language models, and this is one for {model.task}; give another")
+        bits = job.evaluate(model, data, texts=self.texts).figures["bits_per_byte"]
+        return experts_of(model, data.part("test")[: self.texts], bits)
+
+    def small(self) -> Self:
+        return replace(super().small(), study_steps=2, texts=2)  # type: ignore[call-arg]
 
     claim: ClassVar[Claim] = Claim(
         says="eight experts, of which a token meets two, predict text better than a dense feed-forward part of the "
