@@ -13,7 +13,7 @@ from twofold.errors import UserError
 from twofold.parts import BitLinear, Dense, MedianBitLinear, PackedBitLinear, Ternary, build, decoder, unpacked
 from twofold.parts.linear import linear
 from twofold.parts.packed import PRODUCTS, use_product
-from twofold.parts.ternary import activation_levels, pack_digits, ternary_levels, unpack_digits
+from twofold.parts.ternary import activation_levels, pack_digits, table_product, ternary_levels, unpack_digits
 from twofold.surgery import pack_bit158, to_bit158
 from twofold.tasks import load
 from twofold.tasks.language import LanguageModel
@@ -96,6 +96,20 @@ def test_packed_is_the_same_to_the_last_bit(cls, options, product: str) -> None:
     assert torch.equal(packed.matrix(), part.matrix())
     assert packed.weight.bits_per_weight == 1.6
     assert packed.flops(3) == part.flops(3)
+
+
+@pytest.mark.parametrize("columns", [5, 13, 640])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_looking_up_is_the_same_product_to_the_last_bit(rows: int, columns: int) -> None:
+    part = made(inputs=columns, outputs=33)
+    packed = part.pack()
+    x = torch.randint(-127, 128, (rows, columns)).float()
+    assert torch.equal(table_product(packed.weight, x), x @ packed.weight.dense().T)
+    few, many = torch.randn(rows, columns), torch.randn(9, columns)
+    assert torch.equal(packed(few), part(few))
+    assert torch.equal(packed(few[0]), part(few[0]))
+    assert torch.equal(packed(torch.cat((few, many)))[:rows], packed(few))
+    assert packed(few[None]).shape == (1, rows, 33)
 
 
 def test_packed_models_are_saved_and_opened(tmp_path) -> None:

@@ -24,6 +24,7 @@ from twofold.parts.packed import PRODUCTS, PackedLinear
 DIGITS = 5
 """Ternary digits in a byte: 3^5 = 243 of its 256 values."""
 
+_FEW = 4  # rows up to which looking up is faster than unpacking
 _LEAST = 1e-5  # added to the scale of weights, so that a matrix of zeros has one
 
 
@@ -221,6 +222,20 @@ class Ternary(CompactMatrix):
             raise UserError("bytes of ternary weights lie below 243: the file is damaged; copy or make it again")
 
 
+def table_product(weight: Ternary, x: Float[Tensor, "few columns"]) -> Float[Tensor, "few rows"]:
+    """`x @ weight.T` without unpacking: what each byte could be worth to x is computed once, then looked up and added.
+
+    Exact where x holds whole numbers. A few rows of x are faster so; many are not. Wei et al. 2024 (T-MAC),
+    https://arxiv.org/abs/2407.00088
+    """
+    count = weight.codes.shape[1]
+    fives = F.pad(x, (0, count * DIGITS - weight.columns)).unflatten(-1, (count, DIGITS))
+    worth = (fives @ _digits(x.dtype, str(x.device)).T).flatten(1)
+    index = (weight.codes.int() + 256 * torch.arange(count, dtype=torch.int32, device=x.device)).flatten()
+    # Looking up numbers is several times faster than looking up rows of one.
+    return torch.stack([row.index_select(0, index).view(weight.rows, count).sum(1) for row in worth])
+
+
 class PackedBitLinear(PackedLinear):
     """What `BitLinear.pack` gives: ternary weights as bytes, the same outputs to the last bit.
 
@@ -239,7 +254,12 @@ class PackedBitLinear(PackedLinear):
 
     def mapped(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         x, step = activation_levels(x, self.activation_bits, self.norm)
-        return PRODUCTS[self.product](self.weight, x, None) * (step * self.scale)
+        whole = self.activation_bits and x.dtype in (torch.float32, torch.float64)
+        if whole and x.numel() <= _FEW * self.inputs:
+            y = table_product(self.weight, x.reshape(-1, self.inputs)).view(*x.shape[:-1], self.outputs)
+        else:
+            y = PRODUCTS[self.product](self.weight, x, None)
+        return y * (step * self.scale)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         return Linear.forward(self, x)
