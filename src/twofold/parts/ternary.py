@@ -255,7 +255,7 @@ class PackedBitLinear(PackedLinear):
     def mapped(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         x, step = activation_levels(x, self.activation_bits, self.norm)
         whole = self.activation_bits and x.dtype in (torch.float32, torch.float64)
-        if whole and x.numel() <= _FEW * self.inputs:
+        if whole and x.numel() <= _FEW * self.inputs and isinstance(self.weight, Ternary):
             y = table_product(self.weight, x.reshape(-1, self.inputs)).view(*x.shape[:-1], self.outputs)
         else:
             y = PRODUCTS[self.product](self.weight, x, None)

@@ -74,7 +74,7 @@ class SpatialGate(Mixer):
         else:
             assert isinstance(cache, KeyValueCache)
             queries, keys = cache.place(batch, time, mask)
-        if int(queries.positions.max()) >= self.max_len:
+        if int(queries.positions.max()) >= self.spatial.shape[1]:
             raise UserError(
                 f"SpatialGate has matrices for {self.max_len} positions, and the input is longer; shorten it, or make "
                 "the mixer with a larger max_len"
