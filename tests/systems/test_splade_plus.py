@@ -12,13 +12,15 @@ from twofold.catalog import Steps, configure
 from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
 from twofold.objectives import flops, quadratic
-from twofold.parts import MaxTerms, SequenceModel, SparseEncoder, presets
-from twofold.systems.retrieval.splade_plus import around, head, margin_scores
+from twofold.parts import LMHead, MaxTerms, MLMHead, SequenceModel, SparseEncoder, TiedHead, presets
+from twofold.parts.sparse import largest_logits
+from twofold.systems.retrieval.splade_plus import margin_scores
 from twofold.tasks import load
 from twofold.tasks import task as task_named
 from twofold.tasks.backbones import Chosen
 from twofold.tasks.examples import small_model, small_rows
 from twofold.tasks.search.mining import Teacher, mine, searcher
+from twofold.tasks.search.terms import around, head, settle
 from twofold.tasks.search.vectors import Sparse
 
 
@@ -171,6 +173,58 @@ def test_a_fresh_head_starts_near_lexical_search() -> None:
     assert (weights > 0).float().mean() < 0.1
 
 
+def test_the_largest_logits_and_their_gradients_are_those_of_the_whole_table() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for made in (TiedHead(40, bias=True), LMHead(8, 40, bias=True), MLMHead(8, 40)):
+        states = torch.randn(3, 6, 8, generator=generator).requires_grad_()
+        table = torch.randn(40, 8, generator=generator).requires_grad_()
+        counted = torch.tensor([[True] * 6, [False, True, True, False, True, False], [False] * 6])
+        leaves = [states, *([] if isinstance(made, LMHead) else [table]), *made.parameters()]
+        dense = MaxTerms()(made(states, table), counted)
+        sparse = MaxTerms().of_largest(largest_logits(made.factors(states, table), counted))
+        torch.testing.assert_close(sparse, dense, rtol=1e-5, atol=1e-6)
+        assert 0 < (dense > 0).sum() < 80
+        weights = torch.randn(3, 40, generator=generator)
+        both = [torch.autograd.grad((values * weights).sum(), leaves) for values in (dense, sparse)]
+        for expected, found in zip(*both, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_starts_with_the_terms_that_are_asked_for(system, data) -> None:
+    for terms in (3, 12):
+        model = dataclasses.replace(system, start_terms=terms).start(data, 0)
+        vectors = [
+            model.encode([texts[i] for i in some[:256]], side).values
+            for texts, some, side in (
+                (data.queries, data.asked("train"), "query"),
+                (data.documents, data.pool("train"), "document"),
+            )
+        ]
+        said = sum(v.nnz for v in vectors) / sum(v.shape[0] for v in vectors)
+        assert said == pytest.approx(terms, rel=0.35)
+        before = model.net.model.head.bias.clone()
+        settle(model, data, 1)  # a bias that was set is left as it is
+        assert torch.equal(model.net.model.head.bias, before)
+
+
+def test_each_step_draws_one_of_the_hard_negatives_that_are_kept(system, data) -> None:
+    system = dataclasses.replace(system, kept=4, supervision="in-batch")
+    model = system.start(data, 0)
+    batches = system.batches(model, data, 0)
+    mined = mine(data, 4, [searcher("bm25", model.spec)])
+    first = []
+    for step in range(12):
+        pairs = batches(step, 0.5).pairs
+        assert len(set(pairs.owners.tolist())) == len(pairs.owners) > 0
+        wrong = pairs.document_ids[len(pairs.query_ids) :].tolist()
+        for query, document in zip(pairs.query_ids[pairs.owners].tolist(), wrong, strict=True):
+            assert document in mined[query]
+            if len(mined[query]) > 1:
+                first.append(document == mined[query][0])
+    assert any(first)
+    assert not all(first)
+
+
 def test_a_trained_head_is_kept() -> None:
     net = presets.encoder(60, 32, 1, 2, head="tied")
     chosen = Chosen(SequenceModel(net.embedding, net.stack), ByteTokenizer(), True, {}, net.head)
@@ -185,15 +239,12 @@ def test_the_teacher_margin_of_every_negative(system, model, data) -> None:
     batch = system.batches(model, data, 0)(2, 0.5)
     pairs = batch.pairs
     assert len(batch.margins) == len(pairs.owners) > 0
-    mined = mine(data, 1, [searcher("bm25", model.spec)])
+    mined = mine(data, system.kept, [searcher("bm25", model.spec)])
     scores = Teacher("bm25", model.spec, data, mined, 2.0)
     row = int(pairs.owners[0])
-    query, answer, wrong = (
-        int(pairs.query_ids[row]),
-        int(pairs.document_ids[row]),
-        int(mined[int(pairs.query_ids[row])][0]),
-    )
-    assert int(pairs.document_ids[len(pairs.query_ids)]) == wrong
+    query, answer = int(pairs.query_ids[row]), int(pairs.document_ids[row])
+    wrong = int(pairs.document_ids[len(pairs.query_ids)])
+    assert wrong in mined[query]
     margin = (scores.scores([query], [answer]) - scores.scores([query], [wrong]))[0]
     assert float(batch.margins[0]) == pytest.approx(margin / 2, rel=1e-5)
     queries, documents = torch.eye(2, 3), torch.arange(9.0).reshape(3, 3)

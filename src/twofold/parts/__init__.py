@@ -27,6 +27,7 @@ from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, W
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
+from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
@@ -78,7 +79,7 @@ from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
-from twofold.parts.sparse import MaxTerms, SparseEncoder
+from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Block,
     Parallel,
@@ -128,9 +129,11 @@ __all__ = [
     "CompactMatrix",
     "ConvCache",
     "Convolved",
+    "CountTerms",
     "CrossAttention",
     "CrossEncoder",
     "Dense",
+    "EchoEncoder",
     "Elastic",
     "ElasticFFN",
     "Encoder",
@@ -217,6 +220,8 @@ __all__ = [
     "T5Bias",
     "Table",
     "Tap",
+    "TermLikelihoods",
+    "TermWeights",
     "Ternary",
     "TextClassifier",
     "TextEncoder",

@@ -48,6 +48,7 @@ class Tower(Encoder, abstract=True):
     """
 
     model: SequenceModel
+    needs_ids: ClassVar[bool] = False  # reads ids beside states, so no states are kept in their place
 
     def cut(self, vectors: Float[Tensor, "*batch dim"], width: int) -> Float[Tensor, "*batch width"]:
         """The first `width` coordinates of this tower's vectors, as it would give them.

@@ -20,6 +20,7 @@ from twofold.parts.prefixes import rising
 
 States = Float[Tensor, "*batch dim"]
 Table = Float[Tensor, "vocab dim"]
+Factors = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Head(Part, abstract=True):
@@ -32,6 +33,13 @@ class Head(Part, abstract=True):
         """Multiply–adds, times two, for `time` states of width `dim`."""
         raise NotImplementedError
 
+    def factors(self, states: States, table: Table | None = None) -> Factors | None:
+        """Features `[..., d]`, matrix `[V, d]` and bias `[V]` (or None) with logits = features · matrixᵀ + bias.
+
+        For who needs few of the logits, or only the largest. None: this head's logits are no such product.
+        """
+        return None
+
 
 class TiedHead(Head):
     """Logits over the vocabulary with the embedding's own matrix. Press & Wolf 2017, https://arxiv.org/abs/1608.05859"""
@@ -43,6 +51,9 @@ class TiedHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
         return F.linear(states, _needed(table), self.bias)
+
+    def factors(self, states: States, table: Table | None = None) -> Factors:
+        return states, _needed(table), self.bias
 
     def flops(self, time: int, dim: int) -> int:
         return 2 * time * dim * self.vocab
@@ -57,6 +68,9 @@ class LMHead(Head):
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
         return self.decoder(states)
+
+    def factors(self, states: States, table: Table | None = None) -> Factors | None:
+        return (states, self.decoder.weight, self.decoder.bias) if isinstance(self.decoder, Dense) else None
 
     def flops(self, time: int, dim: int) -> int:
         return self.decoder.flops(time)
@@ -79,7 +93,11 @@ class MLMHead(Head):
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, states: States, table: Table | None = None) -> Float[Tensor, "*batch vocab"]:
-        return F.linear(self.norm(self.act(self.transform(states))), _needed(table), self.bias)
+        features, matrix, bias = self.factors(states, table)
+        return F.linear(features, matrix, bias)
+
+    def factors(self, states: States, table: Table | None = None) -> Factors:
+        return self.norm(self.act(self.transform(states))), _needed(table), self.bias
 
     def flops(self, time: int, dim: int) -> int:
         return self.transform.flops(time) + 2 * time * dim * len(self.bias)

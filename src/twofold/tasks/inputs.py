@@ -163,7 +163,7 @@ def freeze(model: SequenceModel, top: int, name: str) -> None:
 
 def store(tower: Tower, sequences: Sequence[Sequence[int]], pad: int) -> TokenStore | StateStore:
     """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
-    frozen = _frozen_blocks(tower.model)
+    frozen = 0 if tower.needs_ids else _frozen_blocks(tower.model)
     return StateStore(tower, sequences, pad, frozen) if frozen else TokenStore(sequences, pad)
 
 

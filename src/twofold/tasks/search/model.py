@@ -21,6 +21,7 @@ from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
+from twofold.tasks.search.passages import Reranked, holds_store, store_of
 from twofold.tasks.search.stages import Plan, StagedIndex, by_width
 from twofold.tasks.search.vectors import Dense, Multi, Sparse
 
@@ -129,7 +130,9 @@ class EncoderModel(SearchModel):
     The task's settings: `query_tokens` and `document_tokens` (texts are cut there),
     `query_prefix` and `document_prefix`; for sparse vectors also `query_terms` and `document_terms` (only so many
     of the heaviest are kept; None: all); for dense ones `width` (vectors are cut there; None: not at all) and
-    `stages` (widths, each with the number of documents that an index compares at it).
+    `stages` (widths, each with the number of documents that an index compares at it). With `depth`, an index lets
+    BM25 find so many documents for a query, and compares only those. With `echo` (ids `before` and `between`), a text
+    stands twice in its sequence, both times cut at the side's length.
     """
 
     @property
@@ -152,6 +155,10 @@ class EncoderModel(SearchModel):
         limit = int(self.spec[f"{side}_tokens"])
         # A token is at most a few characters of a long word; cutting the text first keeps a megabyte cheap.
         cut = limit * 32
+        echo = self.spec.get("echo")
+        if echo is not None:
+            once = self.tokenizer.encode([f" {t.strip()[:cut]}" for t in texts], specials=False)
+            return [[*echo["before"], *x[:limit], *echo["between"], *x[:limit]] for x in once]
         return self.tokenizer.encode([prefix + t[:cut] for t in texts], max_len=limit)
 
     def encode(self, texts: Sequence[str], side: Side = "document") -> Dense | Sparse:
@@ -261,7 +268,11 @@ class EncoderModel(SearchModel):
             place |= {text: len(place) + i for i, text in enumerate(new)}
             self._known = place, vectors
         assert vectors is not None
-        return self.index_vectors(vectors.take([place[d] for d in documents]))
+        own = vectors.take([place[d] for d in documents])
+        depth = self.spec.get("depth")
+        if depth is None:
+            return self.index_vectors(own)
+        return Reranked(LexicalIndex(lexical.fit_bm25(documents)), store_of(self, own), int(depth))
 
     def index_vectors(self, vectors: Dense | Sparse) -> Index:
         """An index over documents that were encoded before."""
@@ -276,6 +287,8 @@ class EncoderModel(SearchModel):
         return first.vectors
 
     def open_index(self, path: Path) -> Index:
+        if holds_store(path):
+            return Reranked.open(self, path, int(self.spec.get("depth") or 100))
         return (
             InvertedIndex.open(self, path)
             if self.net.sparse

@@ -51,10 +51,15 @@ class PairScorer:
 
 @dataclass(frozen=True)
 class Stage:
-    """A further look at the best `count` documents so far; the others keep their places behind them."""
+    """A further look at the best `count` documents so far; the others keep their places behind them.
+
+    Attributes:
+        stable: equal scores keep the order that the documents had, instead of the index's.
+    """
 
     scorer: Scorer
     count: int
+    stable: bool = False
 
 
 class StagedIndex:
@@ -101,7 +106,8 @@ class StagedIndex:
         positions, scores = found.positions.copy(), found.scores.copy()
         for stage in self.stages:
             # In the index's order, so that equal scores are ranked by index, as exact search ranks them.
-            some = np.sort(positions[:, : stage.count], axis=1)
+            some = positions[:, : stage.count]
+            some = some if stage.stable else np.sort(some, axis=1)
             new = stage.scorer.among(asked, some)
             order = np.argsort(-new, axis=1, kind="stable")
             positions[:, : stage.count] = np.take_along_axis(some, order, 1)

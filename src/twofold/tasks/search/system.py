@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as options
 from twofold import computing
 from twofold.data.batches import Order
 from twofold.errors import UserError
-from twofold.parts import Encoder, SequenceModel
+from twofold.parts import CountTerms, Encoder, SequenceModel
 from twofold.parts.encoders import Side
 from twofold.tasks import backbones
 from twofold.tasks.inputs import Inputs, StateStore, TokenStore, freeze, store
@@ -82,14 +82,19 @@ class SearchSystem(TrainedSystem):
         """The network before training; a system that needs more than the backbone's layers overrides it."""
         return self.head(chosen.model)
 
+    @property
+    def longest(self) -> int:
+        """The longest input of the network, in tokens."""
+        return max(self.query_tokens, self.document_tokens)
+
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
-        longest = max(self.query_tokens, self.document_tokens)
-        chosen = backbones.choose(self.backbone, texts, seed, max_len=longest)
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest)
         torch.manual_seed(seed)
         net = self.network(chosen)
-        for side in SIDES:
-            freeze(net.tower(side).model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
+        for tower in map(net.tower, SIDES):
+            if not isinstance(tower, CountTerms):  # it has no network
+                freeze(tower.model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
         spec = {
             "query_tokens": self.query_tokens,
             "document_tokens": self.document_tokens,

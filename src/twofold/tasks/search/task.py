@@ -16,6 +16,7 @@ from twofold.tasks.search import lexical
 from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_collection, from_rows
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
+from twofold.tasks.search.passages import Reranked
 from twofold.tasks.search.vectors import Dense
 from twofold.tasks.task import Evaluation, Task
 
@@ -69,6 +70,8 @@ class SearchTask(Task):
         scores = retrieval.from_positions(positions, relevant, metrics)
         figures = {name: float(values.mean()) for name, values in scores.items()}
         figures["bytes_per_document"] = index.nbytes / len(pool)
+        if isinstance(index, Reranked):
+            figures["store_bytes_per_document"] = index.store.nbytes / len(pool)
         multiplications = getattr(index, "multiplications", None)
         if multiplications is not None:
             figures["multiplications_per_query"] = float(multiplications)
