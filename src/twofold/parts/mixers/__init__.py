@@ -4,10 +4,13 @@ from twofold.parts.mixers.attention import Attention
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.centred_conv import CentredConv
 from twofold.parts.mixers.cross_attention import CrossAttention
+from twofold.parts.mixers.differential import Differential
 from twofold.parts.mixers.hydra import Hydra
+from twofold.parts.mixers.hyena import Hyena, ImplicitFilter, LongFilter, ModalFilter, long_conv
 from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
 from twofold.parts.mixers.sparse_attention import (
     BlockLocal,
     ColumnAttention,
@@ -29,13 +32,22 @@ __all__ = [
     "ColumnAttention",
     "Convolved",
     "CrossAttention",
+    "Differential",
     "FixedAttention",
     "Hydra",
+    "Hyena",
+    "IdentityRNN",
+    "ImplicitFilter",
     "LocalAttention",
+    "LongFilter",
     "MambaBlock",
     "Mixer",
+    "ModalFilter",
+    "Recurrent",
+    "RingConv",
     "RuledAttention",
     "SpatialGate",
     "StridedAttention",
     "SummaryAttention",
+    "long_conv",
 ]

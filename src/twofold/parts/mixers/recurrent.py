@@ -1,0 +1,180 @@
+"""Recurrences with a nonlinearity between steps: truly sequential, so these mixers go through time in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
+from twofold.parts.caches import Cache
+from twofold.parts.channels.ffn import nonlinearity
+from twofold.parts.init import normal
+from twofold.parts.masks import Mask
+from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.states import StateCache, document_starts
+
+
+class Recurrent(Mixer, abstract=True):
+    """`h_t = act(carry(h_{t-1}) + x_t + bias)`, and h_t is what comes out. Padding leaves h as it is.
+
+    Attributes:
+        bias: `[dim]`.
+    """
+
+    causal = "yes"
+    bias: nn.Parameter
+
+    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """What a step makes of the state before."""
+        raise NotImplementedError
+
+    def act(self, h: Tensor) -> Tensor:
+        """The nonlinearity."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
+    ) -> Float[Tensor, "batch time dim"]:
+        mask = Mask.of(mask)
+        mask.check(x.shape[0], x.shape[1])
+        if cache is not None and not isinstance(cache, StateCache):
+            raise UserError(
+                f"{type(self).__name__} needs the cache that its new_cache makes, not {type(cache).__name__}"
+            )
+        if cache is not None:
+            cache.check(len(x))
+        state = x.new_zeros(x.shape[0], x.shape[2]) if cache is None else cache.state.to(x.dtype)
+        starts = document_starts(mask, cache, len(x))
+        marks = [] if mask.pad is None else [mask.pad.expand(len(x), -1)]
+        y = self.run(x, state, marks[0] if marks else None, starts)
+        if cache is not None:
+            real = x.new_ones(x.shape[:2], dtype=torch.bool) if mask.pad is None else marks[0]
+            first = torch.zeros_like(real) if starts is None else starts
+            cache.advance(y[:, -1], x.shape[1], mask.segment_ids, self._replay, (x, real, first))
+        return y
+
+    def run(self, x: Tensor, h: Tensor, real: Tensor | None, starts: Tensor | None) -> Tensor:
+        """States after each position, `[B, T, dim]`."""
+        out = []
+        for t, given in enumerate((x + self.bias).unbind(1)):
+            if starts is not None:
+                h = h.masked_fill(starts[:, t, None], 0.0)
+            new = self.act(self.carry(h) + given)
+            h = new if real is None else torch.where(real[:, t, None], new, h)
+            out.append(h)
+        return torch.stack(out, 1)
+
+    def _replay(self, state: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+        x, real, starts = inputs
+        return self.run(x, state, real, starts)[:, -1]
+
+    def new_cache(
+        self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Cache:
+        where = self.like().device if device is None else device
+        return StateCache(torch.zeros(batch, self.dim, dtype=dtype or self.like().dtype, device=where))
+
+
+class RingConv(Recurrent):
+    """A convolution around a ring carries the state: `h_t = act(u ⊛ h_{t-1} + x_t + bias)`.
+
+    The kernel begins as a shift by one position, so that what entered at position 0 travels as a wave: position p holds
+    what came p steps ago, until it has gone round. Keller et al. 2023, https://arxiv.org/abs/2309.08045
+
+    Args:
+        channels, positions: of the ring; the states are `channels · positions` wide, channel by channel.
+        kernel: positions that a step reaches, odd.
+        start: shift (a wave), identity (none) or random.
+        activation: relu (the paper's), tanh, or linear.
+
+    Raises:
+        UserError: an even kernel, or one longer than the ring.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {
+            "wave": cls(2, dim // 2),
+            "random": cls(4, dim // 4, kernel=1, start="random", activation="tanh"),
+        }
+
+    def __init__(
+        self, channels: int, positions: int, kernel: int = 3, start: str = "shift", activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        at_least_one("RingConv", channels=channels, positions=positions, kernel=kernel)
+        if kernel % 2 == 0 or kernel > positions:
+            raise UserError(
+                f"RingConv: a kernel of {kernel} cannot go around {positions} positions; use an odd one that fits"
+            )
+        if start not in STARTS:
+            raise UserError(f"RingConv: unknown start {start!r}; known: {', '.join(STARTS)}")
+        self.dim, self.channels, self.positions, self.kernel = channels * positions, channels, positions, kernel
+        self.weight = nn.Parameter(STARTS[start](channels, kernel))
+        self.bias = nn.Parameter(torch.zeros(self.dim))
+        self.act = _activation(activation)  # type: ignore[method-assign]
+
+    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        side = self.kernel // 2
+        ring = F.pad(h.unflatten(-1, (self.channels, self.positions)), (side, side), mode="circular")
+        return F.conv1d(ring, self.weight).flatten(1)
+
+    def flops(self, time: int) -> int:
+        return 2 * time * self.dim * self.channels * self.kernel
+
+
+class IdentityRNN(Recurrent):
+    """`h_t = act(W h_{t-1} + x_t + bias)` with W the identity at first. Le, Jaitly & Hinton 2015, https://arxiv.org/abs/1504.00941
+
+    Args:
+        dim: width of the state.
+        activation: relu (the paper's), tanh, or linear.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"plain": cls(dim), "tanh": cls(dim, "tanh")}
+
+    def __init__(self, dim: int, activation: str = "relu") -> None:
+        super().__init__()
+        at_least_one("IdentityRNN", dim=dim)
+        self.dim = dim
+        self.weight = nn.Parameter(torch.eye(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.act = _activation(activation)  # type: ignore[method-assign]
+
+    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return h @ self.weight.T
+
+    def flops(self, time: int) -> int:
+        return 2 * time * self.dim * self.dim
+
+
+def _dirac(channels: int, kernel: int, offset: int) -> Tensor:
+    weight = torch.zeros(channels, channels, kernel)
+    weight[:, :, kernel // 2 + offset] = torch.eye(channels)
+    return weight
+
+
+def _random(channels: int, kernel: int) -> Tensor:
+    weight = torch.empty(channels, channels, kernel)
+    normal(weight, (channels * kernel) ** -0.5)
+    return weight
+
+
+STARTS = {
+    # The tap before the middle reads the position before, so the wave moves on by one.
+    "shift": lambda channels, kernel: _dirac(channels, kernel, -1 if kernel > 1 else 0),
+    "identity": lambda channels, kernel: _dirac(channels, kernel, 0),
+    "random": _random,
+}
+"""How a ring's kernel begins: `(channels, kernel) -> [channels, channels, kernel]`."""
+
+
+def _activation(name: str):  # type: ignore[no-untyped-def]
+    return (lambda h: h) if name == "linear" else nonlinearity(name)
