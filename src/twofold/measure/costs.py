@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.measure.memory import Peak, peak_memory
-from twofold.parts import Block, Head, Mask, SequenceModel, count_weights
+from twofold.parts import Block, Head, SequenceModel, count_weights
+from twofold.parts.caches import bytes_at
 from twofold.surgery import block_flops
 
 __all__ = [
@@ -103,14 +104,11 @@ def context_costs(net: SequenceModel, length: int) -> dict[str, float]:
     """What a context of so many tokens costs: `flops_per_token` of one pass, and `cache_bytes` of one row once it is
     full (left out where the network has no cache)."""
     found = {"flops_per_token": float(cost(net, length).flops)}
-    where = next(net.parameters()).device
-    with torch.inference_mode():
-        try:
-            cache = net.new_cache(1, length)
-        except UserError:
-            return found
-        net(torch.zeros(1, length, dtype=torch.long, device=where), Mask.causal(), cache)
-    return found | {"cache_bytes": float(cache.nbytes)}
+    try:
+        cache = net.new_cache(1, length)
+    except UserError:
+        return found
+    return found | {"cache_bytes": float(bytes_at(cache, length))}
 
 
 def tensor_bytes(net: nn.Module) -> int:

@@ -90,6 +90,7 @@ from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
 from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
+    Bare,
     Block,
     Parallel,
     PostNorm,
@@ -120,6 +121,7 @@ __all__ = [
     "AnyMask",
     "Attention",
     "Balanced",
+    "Bare",
     "BitLinear",
     "Block",
     "BlockDense",

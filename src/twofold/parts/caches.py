@@ -452,3 +452,12 @@ class StackCache(Cache):
         start = self.length - tail
         self.ledger.branch(paths + start, start, self.length)
         self.length = start + paths.shape[1]
+
+
+def bytes_at(cache: Cache, length: int) -> int:
+    """What a fresh cache would hold after `length` tokens, in bytes; found without running the network. Afterwards the
+    cache is of no use."""
+    if isinstance(cache, StackCache):
+        return sum(bytes_at(layer, length) for layer in cache.layers if layer is not None)
+    cache.length = length
+    return cache.nbytes

@@ -9,15 +9,17 @@ from twofold.errors import unknown
 from twofold.parts.channels.ffn import FFN
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.heads import LMHead, MLMHead, TiedHead
+from twofold.parts.init import normal
 from twofold.parts.linear import kinds
 from twofold.parts.mixers.attention import Attention
 from twofold.parts.mixers.local_attention import LocalAttention
+from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.model import SequenceModel
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.part import Part
 from twofold.parts.positions import Learned, Position, Rope, Stretch, T5Bias
 from twofold.parts.positions import named as named_position
-from twofold.parts.stack import Block, PostNorm, PreNorm, PreNormDropout, Stack
+from twofold.parts.stack import Bare, Block, PostNorm, PreNorm, PreNormDropout, Stack
 from twofold.parts.stack import wiring as named_wiring
 
 
@@ -167,6 +169,19 @@ def bert(
         for _ in range(layers)
     ]
     return SequenceModel(embedding, Stack(blocks), _head(head, dim, vocab, activation, eps))
+
+
+def recurrent(vocab: int, mixer: Mixer) -> SequenceModel:
+    """A recurrent network: input weights (a vector for each token, small and random), a recurrence, a linear read-out.
+
+    Args:
+        mixer: a recurrence that takes what is added to its state, such as `RingConv` or `IdentityRNN`.
+    """
+    net = SequenceModel(
+        TokenEmbedding(vocab, mixer.dim), Stack([Block(mixer, wiring=Bare())]), LMHead(mixer.dim, vocab, bias=True)
+    )
+    normal(net.embedding.table, 1e-3)
+    return net
 
 
 def modernbert(

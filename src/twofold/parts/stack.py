@@ -113,6 +113,15 @@ class Single(Wiring):
         return x if block.mixer is None else x + block.mixer(block.mixer_norm(x), mask, cache)
 
 
+class Bare(Wiring):
+    """`mixer(x)` and nothing else: no norm, no residual, no channel mixer."""
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        if block.channel is not None or block.mixer is None:
+            raise UserError("wiring Bare is a mixer alone; give the block a mixer and channel=None, or use PreNorm")
+        return cast(States, block.mixer(x, mask, cache))
+
+
 class NoNorm(Part):
     """Leaves the states as they are, where a norm could stand."""
 

@@ -105,19 +105,28 @@ def modal_truncation(kernel: Reals, order: int) -> Poles:
     return np.asarray(many[np.argsort(-energy)[:order]], np.complex128)
 
 
-def with_poles(kernel: Reals, poles: Poles) -> Modes:
+def with_poles(kernel: Reals, poles: Poles, most: int | None = None) -> Modes:
     """The residues that bring given poles nearest to a kernel, by least squares.
 
     Args:
-        poles: conjugates may be given or left out; a real pole stands for itself. At most one of each pair is kept.
+        poles: of each pair of conjugates the one above the real line is kept; a real pole takes the place of a pair.
+        most: pairs that are kept, those whose waves carry most energy; None: all.
     """
     kept = _inside(poles)
     kept = kept[kept.imag >= -1e-12]
     tail = np.asarray(kernel, np.float64)[1:]
-    basis = _basis(torch.from_numpy(kept)[None], len(tail))[0].numpy()
+    residues = _residues(tail, kept)
+    if most is not None and len(kept) > most:
+        energy = np.abs(residues) ** 2 / (1 - np.abs(kept) ** 2)
+        kept = kept[np.argsort(-energy)[:most]]
+        residues = _residues(tail, kept)
+    return Modes(kept, residues, float(kernel[0]))
+
+
+def _residues(tail: Reals, poles: Poles) -> Poles:
+    basis = _basis(torch.from_numpy(poles)[None], len(tail))[0].numpy()
     found, *_ = scipy.linalg.lstsq(basis, tail)
-    half = len(kept)
-    return Modes(kept, found[:half] + 1j * found[half:], float(kernel[0]))
+    return np.asarray(found[: len(poles)] + 1j * found[len(poles) :], np.complex128)
 
 
 def modal_fit(kernels: Reals, order: int, steps: int = 300, lr: float = 0.02) -> list[Modes]:
@@ -142,7 +151,7 @@ def modal_fit(kernels: Reals, order: int, steps: int = 300, lr: float = 0.02) ->
         raise UserError("the kernels hold values that are no finite numbers")
     half = order // 2
     ring = np.tile(0.95 * np.exp(1j * np.pi * (np.arange(half) + 0.5) / half), (len(kernels), 1))
-    balanced = np.stack([_pairs(kung(kernel, order), half) for kernel in kernels])
+    balanced = np.stack([_filled(with_poles(k, kung(k, order), half).poles, half) for k in kernels])
     tails = torch.from_numpy(kernels[:, 1:].copy())
     best: list[tuple[float, Poles]] = [(float("inf"), poles) for poles in ring]
     for first in (ring, balanced):
@@ -160,11 +169,15 @@ def relative_error(kernel: Reals, modes: Modes) -> float:
     return float(np.linalg.norm(kernel - modes.kernel(len(kernel)))) / norm if norm else 0.0
 
 
+def _each(find: Callable[[Reals, int], Poles]) -> Callable[[Reals, int], list[Modes]]:
+    return lambda kernels, order: [with_poles(k, find(k, order), order // 2) for k in np.atleast_2d(kernels)]
+
+
 METHODS: dict[str, Callable[[Reals, int], list[Modes]]] = {
     "gradient": modal_fit,
-    "balanced": lambda kernels, order: [with_poles(k, kung(k, order)) for k in np.atleast_2d(kernels)],
-    "modal": lambda kernels, order: [with_poles(k, modal_truncation(k, order)) for k in np.atleast_2d(kernels)],
-    "prony": lambda kernels, order: [with_poles(k, prony(k, order)) for k in np.atleast_2d(kernels)],
+    "balanced": _each(kung),
+    "modal": _each(modal_truncation),
+    "prony": _each(prony),
 }
 """Ways to find the waves, by name: kernels `[C, T]` and an order → a kernel's waves each."""
 
@@ -194,7 +207,8 @@ def _descend(tails: Tensor, first: Poles, steps: int, lr: float) -> tuple[list[f
         errors.clamp_min(1e-30).log().sum().backward()
         optimizer.step()
         schedule.step()
-    return best.tolist(), kept.numpy()
+    found = kept.numpy()
+    return best.tolist(), np.asarray(found.real + 1j * np.abs(found.imag), np.complex128)
 
 
 def _basis(poles: Tensor, time: int) -> Tensor:
@@ -211,9 +225,7 @@ def _inside(poles: Poles) -> Poles:
     return np.asarray(np.where(size > LARGEST, poles / np.maximum(size, 1e-300) * LARGEST, poles), np.complex128)
 
 
-def _pairs(poles: Poles, half: int) -> Poles:
-    """One of each pair of conjugates, and real poles, the `half` largest, filled up with poles on a ring."""
-    kept = poles[poles.imag >= -1e-12]
-    kept = kept[np.argsort(-np.abs(kept))][:half]
-    more = 0.9 * np.exp(1j * np.pi * (np.arange(half - len(kept)) + 0.5) / max(1, half))
-    return _inside(np.concatenate((kept, more)))
+def _filled(poles: Poles, half: int) -> Poles:
+    """Poles, and as many on a ring as are missing to `half` of them."""
+    more = 0.9 * np.exp(1j * np.pi * (np.arange(half - len(poles)) + 0.5) / max(1, half))
+    return np.concatenate((poles, more))

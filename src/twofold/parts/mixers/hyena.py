@@ -139,6 +139,7 @@ class Hyena(Mixer):
         heads: kernels; dim of them is Hyena.
         filter: the kernels (default `ImplicitFilter(heads)`).
         kernel: width of the short convolution.
+        length: the scale of time of the default filter, in tokens.
 
     Raises:
         UserError: sizes that do not go together.
@@ -160,13 +161,15 @@ class Hyena(Mixer):
             "modal": cls(dim, 2, modal),
         }
 
-    def __init__(self, dim: int, heads: int, filter: LongFilter | None = None, kernel: int = 3) -> None:
+    def __init__(
+        self, dim: int, heads: int, filter: LongFilter | None = None, kernel: int = 3, length: int = 256
+    ) -> None:
         super().__init__()
         at_least_one("Hyena", dim=dim, heads=heads)
         if dim % heads:
             raise UserError(f"Hyena: dim {dim} does not divide into {heads} heads; use heads={math.gcd(dim, heads)}")
         self.dim, self.heads, self.head_dim = dim, heads, dim // heads
-        self.filter: LongFilter = ImplicitFilter(heads) if filter is None else filter
+        self.filter: LongFilter = ImplicitFilter(heads, length) if filter is None else filter
         if self.filter.heads != heads:
             raise UserError(
                 f"Hyena: the filter has {self.filter.heads} kernels and the mixer {heads} heads; make them equal"

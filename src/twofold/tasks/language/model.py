@@ -17,7 +17,7 @@ from twofold.data import batches
 from twofold.data.tokenizers import Tokenizer
 from twofold.decoding import generate, sampling
 from twofold.errors import UserError
-from twofold.measure.costs import cost
+from twofold.measure.costs import active_parameters, context_costs
 from twofold.measure.language import bits_per_byte
 from twofold.parts import Mask, SequenceModel
 from twofold.parts.ready import for_batches, for_steps
@@ -81,9 +81,10 @@ class LanguageModel(Model):
 
     def costs(self) -> dict[str, float]:
         """As every model's, with what one token meets in one pass over the whole context: `flops_per_token`, and
-        `active_parameters` (a mixture of experts has more weights than these)."""
-        found = cost(self.net, self.length)
-        return super().costs() | {"flops_per_token": found.flops, "active_parameters": float(found.active)}
+        `active_parameters` (a mixture of experts has more weights than these); and `cache_bytes`, what a whole context
+        takes in the cache of a network that works step by step."""
+        active = {"active_parameters": float(active_parameters(self.net))}
+        return super().costs() | context_costs(self.net, self.length) | active
 
     @property
     def text(self) -> Tokenizer:

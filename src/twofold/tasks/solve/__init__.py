@@ -3,6 +3,7 @@
 from twofold.tasks.solve.data import Packed, SolveBatch, SolveData
 from twofold.tasks.solve.labelled import LabelBatch, LabelData, LabelModel
 from twofold.tasks.solve.model import Scores, SolveModel, solve_loss
+from twofold.tasks.solve.system import RecurrentSystem, SolveSystem
 from twofold.tasks.solve.task import SolveTask
 
 __all__ = [
@@ -10,10 +11,12 @@ __all__ = [
     "LabelData",
     "LabelModel",
     "Packed",
+    "RecurrentSystem",
     "Scores",
     "SolveBatch",
     "SolveData",
     "SolveModel",
+    "SolveSystem",
     "SolveTask",
     "solve_loss",
 ]

@@ -133,7 +133,7 @@ class LabelModel(Model):
         """Share of each sequence's labels that are right, and their mean log probability in nats, `[n]` each."""
         right, likely = [], []
         for ids, labels in zip(given.ids.split(64), given.labels.split(64), strict=True):
-            logits = self.net.eval()(ids.to(self.device), Mask.causal()).float().cpu()
+            logits = self.net.eval()(ids.to(self.device), Mask.causal()).double().cpu()
             counts = labels != IGNORED
             number = counts.sum(1)
             right.append(((logits.argmax(-1) == labels) & counts).sum(1) / number)

@@ -1,0 +1,61 @@
+"""Systems that learn problems or labelled sequences and nothing else. A system adds its network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as options
+
+from twofold.objectives import Loss
+from twofold.parts import Part, SequenceModel
+from twofold.tasks.model import Model
+from twofold.tasks.solve.data import Packed, SolveData
+from twofold.tasks.solve.labelled import LabelBatch, LabelData
+from twofold.tasks.solve.model import SolveModel, solve_loss
+from twofold.tasks.system import TrainedSystem
+from twofold.training import Recipe
+
+
+@options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class SolveSystem(TrainedSystem):
+    """What every solver is told: batches and the learning rate."""
+
+    batch: int = Field(64, ge=1, description="sequences in a batch")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+
+    @abstractmethod
+    def network(self, vocab: int) -> SequenceModel:
+        """The network, with fresh weights."""
+
+    def start(self, data: SolveData | LabelData, seed: int) -> Model:
+        torch.manual_seed(seed)
+        if isinstance(data, LabelData):
+            return data.model(self.network(data.vocab))
+        return SolveModel(self.network(len(data.names)), None, {"names": list(data.names), "marker": data.marker})
+
+    def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
+        if isinstance(data, LabelData):
+            return data.batches(self.batch, seed)
+        assert isinstance(data, SolveData)
+        return Packed(data.train, min(self.batch, len(data.train)), seed)
+
+    def loss(self, net: Part, batch: Any) -> Loss:
+        return batch.loss(net) if isinstance(batch, LabelBatch) else solve_loss(net, batch)
+
+    def small(self) -> Self:
+        return replace(self, batch=min(self.batch, 16))
+
+
+@options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class RecurrentSystem(SolveSystem):
+    """Recurrent solvers: Adam at a constant rate without decay of weights, as such networks are trained."""
+
+    clip: float = Field(1.0, ge=0, description="highest norm of the gradient; 0: no limit")
+
+    def recipe(self) -> Recipe:
+        return Recipe(lr=self.lr, warmup=0.0, final=1.0, weight_decay=0.0, betas=(0.9, 0.999), clip=self.clip)
