@@ -177,11 +177,9 @@ def recurrent(vocab: int, mixer: Mixer) -> SequenceModel:
     Args:
         mixer: a recurrence that takes what is added to its state, such as `RingConv` or `IdentityRNN`.
     """
-    net = SequenceModel(
-        TokenEmbedding(vocab, mixer.dim), Stack([Block(mixer, wiring=Bare())]), LMHead(mixer.dim, vocab, bias=True)
-    )
-    normal(net.embedding.table, 1e-3)
-    return net
+    embedding = TokenEmbedding(vocab, mixer.dim)
+    normal(embedding.table, 1e-3)
+    return SequenceModel(embedding, Stack([Block(mixer, wiring=Bare())]), LMHead(mixer.dim, vocab, bias=True))
 
 
 def modernbert(

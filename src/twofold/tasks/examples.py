@@ -67,10 +67,22 @@ def small_histories() -> Rows:
     return histories(users=40, items=24, groups=4, shortest=5, longest=12, seed=0)
 
 
+def small_problems(count: int = 120, seed: int = 0) -> Rows:
+    """Made-up problems: a word of one to four letters, and the word again. Columns `prompt` and `answer`, split."""
+    made = np.random.default_rng(seed)
+    words = ["".join(made.choice(list("abcd"), 1 + i % 4)) for i in range(count)]
+    columns = {"prompt": words, "answer": words, "group": [str(i) for i in range(count)]}
+    rows = Rows("small-problems", columns, fingerprint=f"small-problems-{count}-{seed}", source="made", splits=None)
+    return split(rows, (0.6, 0.15, 0.25))
+
+
 def rows_for(system: Any) -> Rows:
     """The small rows that a system can read."""
     if "recommend" in system.card.tasks:
         return small_histories()
+
+    if system.kind == "model" and system.card.tasks[0] == "solve":
+        return small_problems()
     return small_rows() if "text" in getattr(system, "reads", ("text",)) else small_images()
 
 

@@ -88,7 +88,7 @@ class Differential(Mixer):
             UserError: inner mixers that have none.
         """
         found = [getattr(m, "implicit", None) or m.matrix for m in (self.inner, self.other)]
-        return found[0](x, mask) - self.share * found[1](x, mask)  # type: ignore[no-any-return]
+        return found[0](x, mask) - self.share * found[1](x, mask)
 
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,17 +24,15 @@ class Recurrent(Mixer, abstract=True):
 
     Attributes:
         bias: `[dim]`.
+        act: the nonlinearity.
     """
 
     causal = "yes"
     bias: nn.Parameter
+    act: Callable[[Tensor], Tensor]
 
     def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """What a step makes of the state before."""
-        raise NotImplementedError
-
-    def act(self, h: Tensor) -> Tensor:
-        """The nonlinearity."""
         raise NotImplementedError
 
     def forward(
@@ -117,7 +115,7 @@ class RingConv(Recurrent):
         self.dim, self.channels, self.positions, self.kernel = channels * positions, channels, positions, kernel
         self.weight = nn.Parameter(STARTS[start](channels, kernel))
         self.bias = nn.Parameter(torch.zeros(self.dim))
-        self.act = _activation(activation)  # type: ignore[method-assign]
+        self.act = _activation(activation)
 
     def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         side = self.kernel // 2
@@ -146,7 +144,7 @@ class IdentityRNN(Recurrent):
         self.dim = dim
         self.weight = nn.Parameter(torch.eye(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
-        self.act = _activation(activation)  # type: ignore[method-assign]
+        self.act = _activation(activation)
 
     def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         return h @ self.weight.T
@@ -176,5 +174,5 @@ STARTS = {
 """How a ring's kernel begins: `(channels, kernel) -> [channels, channels, kernel]`."""
 
 
-def _activation(name: str):  # type: ignore[no-untyped-def]
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
     return (lambda h: h) if name == "linear" else nonlinearity(name)

@@ -58,7 +58,7 @@ class DiffMamba(SequenceSystem):
         return Pattern.read(layers, dim=self.dim, heads=self.heads, conv=self.conv)
 
     def small(self) -> Self:
-        return replace(super().small(), dim=32, layers=2, state=4)
+        return replace(super().small(), dim=32, layers=2, state=4)  # type: ignore[call-arg]
 
     claim: ClassVar[Claim] = Claim(
         says="differences of Mamba-2 blocks recall more than Mamba-2 of the same size and state after the same steps",

@@ -88,10 +88,7 @@ class LaughingHyena(SequenceSystem, Change):
             for name, mixer in layers:
                 with torch.no_grad():
                     kernels = mixer.filter.kernel(length).double().cpu().numpy()
-                order = self.order
-                if order == "auto":
-                    most = (length - 1) // 2
-                    order = min(max(hankel_order(k, self.tolerance) for k in kernels), most - most % 2)
+                order = self._order(kernels)
                 found = METHODS[self.method](kernels, order)
                 errors[name] = float(np.mean([relative_error(k, m) for k, m in zip(kernels, found, strict=True)]))
                 orders[name] = order
@@ -100,8 +97,15 @@ class LaughingHyena(SequenceSystem, Change):
                 stage.advance()
         return {"orders": orders, "errors": errors}
 
+    def _order(self, kernels: np.ndarray) -> int:
+        """The order for a layer's kernels `[heads, T]`."""
+        if isinstance(self.order, int):
+            return self.order
+        most = (kernels.shape[1] - 1) // 2
+        return min(max(hankel_order(k, self.tolerance) for k in kernels), most - most % 2)
+
     def small(self) -> Self:
-        return replace(super().small(), dim=32, layers=1, kernels=4, order=4, method="balanced")
+        return replace(super().small(), dim=32, layers=1, kernels=4, order=4, method="balanced")  # type: ignore[call-arg]
 
     claim: ClassVar[Claim] = Claim(
         says="recurrences of order 16 in place of a trained MultiHyena's convolutions predict text as well, in at most "

@@ -58,6 +58,7 @@ class WaveRnn(RecurrentSystem):
             )
         net = recurrent(vocab, RingConv(self.channels, self.positions, self.kernel, self.wave, self.activation))
         if self.entry == "solo":
+            assert net.embedding.table is not None
             with torch.no_grad():
                 net.embedding.table.zero_().unflatten(1, (self.channels, self.positions))[:, :, 0] = 1.0
         return net
