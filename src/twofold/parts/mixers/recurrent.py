@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,8 +30,8 @@ class Recurrent(Mixer, abstract=True):
     bias: nn.Parameter
     act: Callable[[Tensor], Tensor]
 
-    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        """What a step makes of the state before."""
+    def carry(self, h: Float[Tensor, "dim batch"]) -> Float[Tensor, "dim batch"]:
+        """What a step makes of the state before, a column a sequence."""
         raise NotImplementedError
 
     def forward(
@@ -58,14 +57,14 @@ class Recurrent(Mixer, abstract=True):
 
     def run(self, x: Tensor, h: Tensor, real: Tensor | None, starts: Tensor | None) -> Tensor:
         """States after each position, `[B, T, dim]`."""
-        out = []
-        for t, given in enumerate((x + self.bias).unbind(1)):
+        h, out = h.T, []
+        for t, given in enumerate((x + self.bias).permute(1, 2, 0).contiguous().unbind(0)):
             if starts is not None:
-                h = h.masked_fill(starts[:, t, None], 0.0)
+                h = h.masked_fill(starts[:, t], 0.0)
             new = self.act(self.carry(h) + given)
-            h = new if real is None else torch.where(real[:, t, None], new, h)
+            h = new if real is None else torch.where(real[:, t], new, h)
             out.append(h)
-        return torch.stack(out, 1)
+        return torch.stack(out).permute(2, 0, 1)
 
     def _replay(self, state: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         x, real, starts = inputs
@@ -117,10 +116,11 @@ class RingConv(Recurrent):
         self.bias = nn.Parameter(torch.zeros(self.dim))
         self.act = _activation(activation)
 
-    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        side = self.kernel // 2
-        ring = F.pad(h.unflatten(-1, (self.channels, self.positions)), (side, side), mode="circular")
-        return F.conv1d(ring, self.weight).flatten(1)
+    def carry(self, h: Float[Tensor, "dim batch"]) -> Float[Tensor, "dim batch"]:
+        side, ring = self.kernel // 2, h.unflatten(0, (self.channels, self.positions))
+        taps = torch.cat([ring.roll(side - tap, 1) for tap in range(self.kernel)])
+        weight = self.weight.permute(0, 2, 1).flatten(1)  # [channels, kernel · channels]
+        return (weight @ taps.flatten(1)).view_as(h)
 
     def flops(self, time: int) -> int:
         return 2 * time * self.dim * self.channels * self.kernel
@@ -146,8 +146,8 @@ class IdentityRNN(Recurrent):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = _activation(activation)
 
-    def carry(self, h: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        return h @ self.weight.T
+    def carry(self, h: Float[Tensor, "dim batch"]) -> Float[Tensor, "dim batch"]:
+        return self.weight @ h
 
     def flops(self, time: int) -> int:
         return 2 * time * self.dim * self.dim

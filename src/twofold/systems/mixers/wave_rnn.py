@@ -32,7 +32,7 @@ from twofold.tasks.solve import RecurrentSystem
         "copy and recall tasks for recurrent networks",
     ),
     simplified=(
-        "copying over 30 blanks, 1,200 steps of 64 sequences, in place of up to 480 blanks and 60,000 steps of 128",
+        "copying over 30 blanks, 600 steps of 64 sequences, in place of up to 480 blanks and 60,000 steps of 128",
         "adding, sequential digits and noisy images are not among the claim's tasks",
         "kernels are shared around the ring; locally connected ones are not offered",
     ),
@@ -77,8 +77,8 @@ class WaveRnn(RecurrentSystem):
         direction="lower",
         scale="ratio",
         by=1.1,
-        budget=Steps(1200),
+        budget=Steps(600),
         repeats=3,
         tune={"clip": (0.0, 1.0)},
-        minutes=5,
+        minutes=4,
     )
