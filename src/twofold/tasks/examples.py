@@ -80,7 +80,6 @@ def rows_for(system: Any) -> Rows:
     """The small rows that a system can read."""
     if "recommend" in system.card.tasks:
         return small_histories()
-
     if system.kind == "model" and system.card.tasks[0] == "solve":
         return small_problems()
     return small_rows() if "text" in getattr(system, "reads", ("text",)) else small_images()
