@@ -14,6 +14,8 @@ from twofold.parts.named import kebab, names
 
 VOCAB, TIME = 19, 12
 NEEDED = {
+    "differential": {"inner": {"kind": "ssd", "head_dim": 8}, "layer": 1},
+    "ring-conv": {"channels": 2, "positions": 8},
     "column-attention": {"stride": 4},
     "strided-attention": {"stride": 4},
     "summary-attention": {"stride": 4, "summary": 1},
