@@ -34,7 +34,7 @@ from twofold.tasks import load
 
 PEER = "sentence-transformers, float32"
 BATCHES = (8, 16, 32, 64)
-SAMPLE, FEW = 96, 12  # paragraphs to choose the batch size by; of a round where bfloat16 is slow
+SAMPLE, FEW = 64, 8  # paragraphs to choose the batch size by; of a round where bfloat16 is slow
 DTYPES = ("float32", "bfloat16", "int8")
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -65,7 +65,7 @@ def peer(folder: str) -> tuple[Encode, int]:
         return np.asarray(model.encode(list(texts), batch_size=size, show_progress_bar=False))
 
     sample = paragraphs(SAMPLE)
-    times = costs.interleaved({str(size): partial(encode, sample, size) for size in BATCHES}, 3)
+    times = costs.interleaved({str(size): partial(encode, sample, size) for size in BATCHES}, 2)
     best = int(min(times.medians, key=times.medians.__getitem__))
     return partial(encode, size=best), best
 

@@ -76,12 +76,11 @@ def autocast() -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def inference(cast: bool = True) -> Iterator[None]:
-    """No gradients, in the type in force; without `cast`, in the types that the weights have."""
+def inference() -> Iterator[None]:
+    """No gradients, in the type in force."""
     import torch
 
-    here = autocast() if cast else torch.autocast(torch.device(_device.get()).type, enabled=False)
-    with torch.inference_mode(), here:
+    with torch.inference_mode(), autocast():
         yield
 
 

@@ -37,16 +37,17 @@ def for_batches(net: Net, dtype: str = "float32") -> Net:
 
     Args:
         net: the network.
-        dtype: `float32`: as it is; `bfloat16`: weights and states; `int8`: the linear maps of its blocks, with scales
-            for each output of a matrix and for each call's input (dynamic), the rest in float32.
+        dtype: `float32`: as it is; `bfloat16`: the linear maps of its blocks, to be run under autocast, so that sums
+            of states and norms stay in float32; `int8`: the same maps, with scales for each output of a matrix and
+            for each call's input (dynamic), the rest in float32.
     """
-    made = _shared(net) if dtype != "bfloat16" else copy.deepcopy(net).eval().to(torch.bfloat16)
-    if dtype == "int8":
+    made = _shared(net)
+    if dtype != "float32":
         for block in _blocks(made):
             for parent in list(block.modules()):
                 for name, child in parent.named_children():
                     if type(child) is Dense:
-                        setattr(parent, name, Int8(child))
+                        setattr(parent, name, Int8(child) if dtype == "int8" else _half(child))
     return made
 
 
@@ -183,6 +184,10 @@ class _State:
 def _shared(net: Net) -> Net:
     """A copy of the structure on the same tensors."""
     return copy.deepcopy(net, {id(t): t for t in (*net.parameters(), *net.buffers())}).eval()
+
+
+def _half(layer: Dense) -> Dense:
+    return copy.deepcopy(layer).to(torch.bfloat16)
 
 
 def _blocks(net: nn.Module) -> list[Block]:

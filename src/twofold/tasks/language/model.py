@@ -170,7 +170,7 @@ class LanguageModel(Model):
         ids = [[self.start, *(tokens[-room:] if room else [])] for tokens in self.tokens(prompts)]
         stop = [self.text.eos] if self.text.eos is not None else []
         net = self._generating(len(prompts), limit)
-        with computing.inference(cast=False):
+        with computing.inference():
             made = generate(net, ids, limit, choose=choose, processors=processors, stop=stop, pad=self.text.pad or 0)
         out = [self.text.decode(tokens) for tokens in made.sequences()]
         return out[0] if isinstance(prompt, str) else out

@@ -177,7 +177,7 @@ class EncoderModel(SearchModel):
         with progress.stage(f"encode {len(texts):,} texts", total=len(texts)) as stage:
             for group in groups:
                 ids, real = batches.pad([sequences[i] for i in group], pad)
-                with computing.inference(cast=False):
+                with computing.inference():
                     vectors = tower(ids.to(self.device), real.to(self.device)).float().cpu()
                 found.append(self._vectors(vectors, side))
                 stage.advance(len(group))
