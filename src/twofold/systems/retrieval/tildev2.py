@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from pydantic import Field
 
-from twofold.catalog import Arm, Claim, Steps, system
+from twofold.catalog import Arm, Claim, Guard, Steps, system
 from twofold.objectives import Loss, info_nce
 from twofold.parts import Part, TermLikelihoods, TermWeights
 from twofold.systems.baselines.tilde import Tilde
@@ -106,6 +106,7 @@ class TildeV2(SearchSystem):
         by=0.02,
         budget=Steps(100),
         side=(Arm("bm25"),),
+        guards=(Guard("mrr@10", at_least=0.1),),  # chance gives 0.05: below 0.1 the likelihoods have learned nothing
         tune={"lr": (3e-4, 1e-3, 3e-3)},
         minutes=5,
     )
