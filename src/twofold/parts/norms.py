@@ -40,5 +40,12 @@ class RMSNorm(Part):
         return F.rms_norm(x, (self.dim,), self.weight, self.eps)
 
 
+class NoNorm(Part):
+    """Leaves the states as they are, where a norm could stand."""
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return x
+
+
 NORMS: dict[str, Callable[..., Part]] = {"layer": LayerNorm, "rms": RMSNorm}
 """Norms by the name that presets and patterns use."""

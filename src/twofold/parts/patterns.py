@@ -35,8 +35,8 @@ class Pattern:
     Args:
         layers: entries with `mixer` (default attention), `position` (default: rope for mixers with queries and keys,
             where the pattern has no position of its own), `channel` (default swiglu; `none` for none), `wiring`
-            (pre, post, parallel, sandwich, single, …; default pre), `conv` (width of a `CausalConv` that the mixer
-            reads through) and `times`.
+            (pre, post, parallel, sandwich, single, sas, sas-p; default pre), `conv` (width of a `CausalConv` that the
+            mixer reads through) and `times`.
         dim: width of the states.
         heads: of mixers that have some (default: one for each 32 features).
         norm: a name of `NORMS`.
@@ -146,7 +146,7 @@ class _Maker:
         if single and channel not in (None, "none"):
             raise UserError("wiring single has no place for a channel mixer; use channel none, or wiring pre")
         made = self.channel(channel)
-        return Block(mixer, made, self.norm(), None if single else self.norm(), how)
+        return Block(mixer, made, self.norm(), self.norm() if how.channel_norm else None, how)
 
     def mixer(self, entry: Mapping[str, Any]) -> Mixer | None:
         given = entry.get("mixer", "attention")

@@ -15,7 +15,7 @@ from twofold.parts.building import build
 from twofold.parts.caches import Cache, StackCache
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.norms import NORMS
+from twofold.parts.norms import NORMS, NoNorm
 from twofold.parts.part import Part
 from twofold.parts.positions import Position
 
@@ -24,6 +24,9 @@ States = Float[Tensor, "batch time dim"]
 
 class Wiring(Part, abstract=True):
     """How a block's two mixers, its norms and the residual stream are joined. A new wiring is a new object."""
+
+    channel_norm: bool = True
+    """Whether it uses a norm in front of the channel mixer."""
 
     def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
         raise NotImplementedError
@@ -107,6 +110,8 @@ class Sandwich(Wiring):
 class Single(Wiring):
     """`x + mixer(norm(x))` and nothing else; the block has no channel mixer."""
 
+    channel_norm = False
+
     def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
         if block.channel is not None:
             raise UserError("wiring Single has no place for a channel mixer; use PreNorm, or give channel=None")
@@ -125,8 +130,38 @@ class Bare(Wiring):
 class NoNorm(Part):
     """Leaves the states as they are, where a norm could stand."""
 
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return x
+
+class Shaped(Wiring):
+    """`u = mixer(norm(x))`, then `a · u + b · channel(norm(u))`: no residual around the mixer (SAS).
+
+    He & Hofmann 2023, https://arxiv.org/abs/2311.01906; for `ShapedAttention`. a starts at 1, b at 0.1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip, self.gain = nn.Parameter(torch.ones(1)), nn.Parameter(torch.full((1,), 0.1))
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        if block.mixer is not None:
+            x = block.mixer(block.mixer_norm(x), mask, cache)
+        if block.channel is None:
+            return x
+        return self.skip * x + self.gain * block.channel(block.channel_norm(x), mask)
+
+
+class ShapedParallel(Wiring):
+    """`mixer(norm(x)) + b · channel(norm(x))`, one norm for both: no residual at all (SAS-P). As `Shaped` otherwise."""
+
+    channel_norm = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((1,), 0.1))
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        normed = block.mixer_norm(x)
+        y = x if block.mixer is None else block.mixer(normed, mask, cache)
+        return y if block.channel is None else y + self.gain * block.channel(normed, mask)
 
 
 class Block(Part):
@@ -260,7 +295,7 @@ _ENTRY = ("mixer", "channel", "position", "times")
 
 
 def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
-    """A wiring by the name that presets use: pre, post, parallel, sandwich, single. `norm` makes the norms it owns.
+    """A wiring by the name that presets use: pre, post, parallel, sandwich, single, sas, sas-p. `norm` makes its norms.
 
     Raises:
         UserError: unknown name.
@@ -271,6 +306,8 @@ def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
         "parallel": Parallel,
         "sandwich": lambda: Sandwich(norm(), norm()),
         "single": Single,
+        "sas": Shaped,
+        "sas-p": ShapedParallel,
     }
     if name not in known:
         raise unknown("wiring", name, known)

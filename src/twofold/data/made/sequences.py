@@ -200,13 +200,39 @@ class Chase:
         return ids, labels
 
 
+@dataclass(frozen=True)
+class Where:
+    """The same token everywhere; the label of each is its own place. Luo et al. 2022, https://arxiv.org/abs/2205.13401
+
+    Args:
+        time: tokens in a sequence.
+    """
+
+    name: ClassVar[str] = "where"
+    time: int = 64
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+    @property
+    def vocab(self) -> int:
+        return self.time
+
+    @property
+    def length(self) -> int:
+        return self.time
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        return np.zeros((n, self.time), np.int64), np.tile(np.arange(self.time), (n, 1))
+
+
 def _positive(given: Any) -> None:
     for own in fields(given):
         if getattr(given, own.name) < 1:
             raise UserError(f"{given.name}: {own.name} is {getattr(given, own.name)}; it must be at least 1")
 
 
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase)}
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Where)}
 """Kinds of sequence by name; their default sizes are the calibrated ones."""
 
 _WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")

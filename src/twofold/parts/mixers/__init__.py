@@ -11,6 +11,7 @@ from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
+from twofold.parts.mixers.shaped_attention import ShapedAttention
 from twofold.parts.mixers.sparse_attention import (
     BlockLocal,
     ColumnAttention,
@@ -46,6 +47,7 @@ __all__ = [
     "Recurrent",
     "RingConv",
     "RuledAttention",
+    "ShapedAttention",
     "SpatialGate",
     "StridedAttention",
     "SummaryAttention",

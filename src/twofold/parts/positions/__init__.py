@@ -9,12 +9,14 @@ from twofold.parts.positions.absolute import Learned, Sinusoid
 from twofold.parts.positions.base import NoPosition, Position, without_queries
 from twofold.parts.positions.relative import Alibi, T5Bias, alibi_slopes
 from twofold.parts.positions.rope import LinearStretch, Llama3Stretch, NtkStretch, Rope, Stretch
+from twofold.parts.positions.scaled import LogScale, Urpe
 
 __all__ = [
     "Alibi",
     "Learned",
     "LinearStretch",
     "Llama3Stretch",
+    "LogScale",
     "NoPosition",
     "NtkStretch",
     "Position",
@@ -22,6 +24,7 @@ __all__ = [
     "Sinusoid",
     "Stretch",
     "T5Bias",
+    "Urpe",
     "alibi_slopes",
     "named",
     "without_queries",

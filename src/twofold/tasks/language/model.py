@@ -134,6 +134,25 @@ class LanguageModel(Model):
                 stage.advance(len(group))
         return Score(nats, length)
 
+    @torch.inference_mode()
+    def far(self, texts: Sequence[str], first: int, last: int, most: int | None = None) -> float:
+        """Bits per byte of the tokens at places `first` to `last` of long texts, read in one piece whatever the context
+        in training was; shorter texts are left out, and all but the first `most` long ones.
+
+        Raises:
+            UserError: no text is longer than `first` tokens.
+        """
+        long = [ids[:last] for ids in self.tokens(texts) if len(ids) > first][:most]
+        if not long:
+            raise UserError(f"no text is longer than {first:,} tokens; give longer texts or a smaller first place")
+        nats, size = 0.0, 0
+        for group in batches.buckets([len(ids) + 1 for ids in long]):
+            ids, real = batches.pad([[self.start, *long[i]] for i in group], self.text.pad or 0)
+            counted = real[:, 1:] & (torch.arange(ids.shape[1] - 1) >= first)
+            nats += float(_costs(self.net.eval(), ids.to(self.device), counted.to(self.device)).sum())
+            size += sum(len(utf8(self.text.decode(long[i][first:]))) for i in group)
+        return bits_per_byte(nats, size)
+
     def generate(
         self,
         prompt: str | Sequence[str] = "",

@@ -35,14 +35,19 @@ class LanguageTask(Task):
 
         Args:
             setting: `stride` of the windows that long texts are read in; `texts` to score only the first so many;
-                `every_width` to judge each width of an elastic model, and give the mean over them.
+                `every_width` to judge each width of an elastic model, and give the mean over them; `far`, two places:
+                adds `bits_per_byte_far` of the tokens between them, read in one piece.
         """
         assert isinstance(model, LanguageModel)
         if setting.get("every_width"):
             return self._every_width(model, data, part, {k: v for k, v in setting.items() if k != "every_width"})
         texts = data.part(part)[: setting.get("texts")]
         score = model.score(texts, setting.get("stride"))
-        return Evaluation({"bits_per_byte": score.bits_per_byte, "bytes": float(score.bytes.sum())}, score.each)
+        figures = {"bits_per_byte": score.bits_per_byte, "bytes": float(score.bytes.sum())}
+        if "far" in setting:
+            first, last = setting["far"]
+            figures["bits_per_byte_far"] = model.far(data.part(part), first, last, setting.get("texts"))
+        return Evaluation(figures, score.each)
 
     def _every_width(
         self, model: LanguageModel, data: LanguageData, part: str, setting: Mapping[str, Any]
