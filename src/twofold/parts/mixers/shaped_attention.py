@@ -35,7 +35,7 @@ class ShapedAttention(Attention):
     def __init__(self, dim: int, heads: int, position: Position | None = None, causal: bool | None = None) -> None:
         super().__init__(dim, heads, position=position, causal=causal)
         self.value, self.out = NoNorm(), NoNorm()
-        nn.init.zeros_(self.query.weight)
+        nn.init.zeros_(cast(Tensor, self.query.weight))
         self.alpha, self.beta, self.gamma = (nn.Parameter(torch.ones(heads)) for _ in range(3))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
