@@ -127,10 +127,6 @@ class Bare(Wiring):
         return cast(States, block.mixer(x, mask, cache))
 
 
-class NoNorm(Part):
-    """Leaves the states as they are, where a norm could stand."""
-
-
 class Shaped(Wiring):
     """`u = mixer(norm(x))`, then `a · u + b · channel(norm(u))`: no residual around the mixer (SAS).
 
