@@ -164,7 +164,7 @@ def test_resolve_imports_the_module_that_the_index_names(shelve, tmp_path, monke
 
 def test_an_unknown_id_names_the_nearest(shelve) -> None:
     shelve({"id": "lamp", "family": "x", "module": "nowhere"}, {"id": "river", "family": "x", "module": "nowhere"})
-    with pytest.raises(UserError, match=r"unknown system 'lmap'. Did you mean 'lamp'\? Known: .*lamp"):
+    with pytest.raises(UserError, match=r"unknown system 'lmap'. Did you mean 'lamp'\? Known: "):
         resolve("lmap")
 
 
