@@ -15,7 +15,7 @@ from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
 from twofold.training import History
 from twofold.trials import plan
-from twofold.trials.arms import parse, split_arms
+from twofold.trials.arms import choose, parse, split_arms
 from twofold.trials.compare import compare
 
 SMALL = "gtr(backbone=t5-1x32, query_tokens=8, document_tokens=16, batch=8, lr=0.003)"
@@ -181,3 +181,8 @@ def test_arms_as_written() -> None:
 def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
     with pytest.raises(UserError, match="does not serve 'search'"):
         compare("search", file, systems=["xz"], out=tmp_path / "out")
+
+
+def test_costly_arms_take_part_where_they_are_named() -> None:
+    assert not {"monot5", "rankt5", "cross-encoder", "tilde"} & {arm.id for arm, _ in choose("search", None)}
+    assert [arm.id for arm, _ in choose("search", ["rankt5"])] == ["rankt5"]

@@ -7,7 +7,7 @@ against.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ from twofold.tasks.search import PairBatch, SearchData, SearchSystem, Triples
 )
 class StaticMargin(SearchSystem):
     """Dual encoder trained to keep every answer one fixed margin of cosine above a random document."""
+
+    by_name: ClassVar[bool] = True
 
     margin: float = Field(0.5, ge=0, le=2, description="by how much an answer's cosine shall be higher")
     error: Literal["squared", "absolute", "soft"] = Field("squared", description="how margins are held against it")

@@ -6,6 +6,8 @@ https://dl.acm.org/doi/10.1145/3404835.3462922
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -30,6 +32,8 @@ from twofold.tasks.search.terms import base_rates, head, silent_tokens, stop_tok
 )
 class Tilde(SearchSystem):
     """Reranker that stores the likelihood of every term of the vocabulary for each passage."""
+
+    by_name: ClassVar[bool] = True
 
     backbone: Backbone = Field("bert-2x128", description="preset and size, reference model, checkpoint or folder")
     document_tokens: int = Field(64, ge=2, le=512, description="documents are cut here")

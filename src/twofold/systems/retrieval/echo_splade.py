@@ -53,6 +53,8 @@ SMALL: dict[str, Any] = {
 class EchoSplade(SearchSystem):
     """Sparse vectors over the vocabulary from a decoder: a text stands twice, and its second copy is read."""
 
+    by_name: ClassVar[bool] = True
+
     backbone: Backbone = Field("smollm2", description="preset and size, reference model, checkpoint or folder")
     batch: int = Field(16, ge=2, description="pairs in a batch")
     document_tokens: int = Field(64, ge=2, le=512, description="documents are cut here, both copies alike")

@@ -47,6 +47,8 @@ SMALL: dict[str, Any] = {"backbone": "tiny-encoder-2", "document_tokens": 48, "b
 class TildeV2(SearchSystem):
     """Reranker that looks the query's terms up among weights that are stored for each passage."""
 
+    by_name: ClassVar[bool] = True
+
     backbone: Backbone = Field("bert-2x128", description="preset and size, reference model, checkpoint or folder")
     document_tokens: int = Field(64, ge=2, le=512, description="documents are cut here, before they are expanded")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")

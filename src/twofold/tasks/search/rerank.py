@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class ListBatch:
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RerankSystem(TrainedSystem):
     """What every cross-encoder is told: its backbone, how it reads pairs, and how it is trained."""
+
+    by_name: ClassVar[bool] = True
 
     backbone: Backbone = Field(
         "minilm", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
