@@ -96,9 +96,13 @@ class Format(ABC):
         """Tensors as the format stores them: the inverse of `apart`, after `stored`."""
         return dict(tensors)
 
-    @abstractmethod
     def widths(self, network: Spec) -> tuple[int, int, int]:
         """Heads, key-value heads and neurons that would hold every layer of an (expanded) network."""
+        layers = network["stack"]["layers"]
+        head_dim = next(layer["mixer"]["head_dim"] for layer in layers if layer["mixer"])
+        heads = network["embedding"]["dim"] // head_dim
+        hidden = max(layer["channel"]["hidden"] for layer in layers if layer["channel"])
+        return heads, heads, hidden
 
     def _refusal(self, fault: Difference, network: Spec) -> str:
         if fault.layer is None:

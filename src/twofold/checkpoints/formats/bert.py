@@ -152,13 +152,6 @@ class Bert(Format):
     def stored(self, name: str, config: Mapping[str, Any]) -> str:
         return name if name.startswith("cls.") or not _is_masked(config) else f"bert.{name}"
 
-    def widths(self, network: Spec) -> tuple[int, int, int]:
-        layers = network["stack"]["layers"]
-        head_dim = next(layer["mixer"]["head_dim"] for layer in layers if layer["mixer"])
-        heads = network["embedding"]["dim"] // head_dim
-        hidden = max(layer["channel"]["hidden"] for layer in layers if layer["channel"])
-        return heads, heads, hidden
-
 
 def _is_masked(config: Mapping[str, Any]) -> bool:
     return any(name in _MASKED for name in architectures(config))

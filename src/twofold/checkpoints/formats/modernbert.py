@@ -182,13 +182,6 @@ class ModernBert(Format):
     def stored(self, name: str, config: Mapping[str, Any]) -> str:
         return name if _is_masked(config) else name.removeprefix("model.")
 
-    def widths(self, network: Spec) -> tuple[int, int, int]:
-        layers = network["stack"]["layers"]
-        head_dim = next(layer["mixer"]["head_dim"] for layer in layers if layer["mixer"])
-        heads = network["embedding"]["dim"] // head_dim
-        hidden = max(layer["channel"]["hidden"] for layer in layers if layer["channel"])
-        return heads, heads, hidden
-
 
 def _is_masked(config: Mapping[str, Any]) -> bool:
     return any(name in _MASKED for name in architectures(config))
