@@ -17,7 +17,27 @@ from twofold.tasks.model import Model
 from twofold.tasks.task import Evaluation, Task
 
 
-class LanguageTask(Task):
+class TextsTask(Task):
+    """A task on texts that nobody labelled, split by document."""
+
+    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> LanguageData:
+        return LanguageData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
+
+    def describe(self, data: LanguageData) -> dict[str, Any]:
+        counts = {p: {"texts": int((data.parts == p).sum())} for p in PARTS}
+        return {
+            "name": data.name,
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "counts": counts,
+            "notes": list(data.notes),
+        }
+
+    def cut(self, data: LanguageData, share: float) -> LanguageData:
+        return data.cut(share)
+
+
+class LanguageTask(TextsTask):
     """Bits per byte of unseen text; fewer are better."""
 
     name: ClassVar[str] = "language"
@@ -26,9 +46,6 @@ class LanguageTask(Task):
     default_data: ClassVar[str] = "pydoc"
     baselines: ClassVar[tuple[str, ...]] = ("xz", "decoder")
     model: ClassVar[type[Model]] = LanguageModel
-
-    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> LanguageData:
-        return LanguageData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
 
     def evaluate(self, model: Model, data: LanguageData, part: str = "test", **setting: Any) -> Evaluation:
         """Bits per byte over all of the part's texts, and of each.
@@ -64,19 +81,6 @@ class LanguageTask(Task):
         mean = sum(each.values()) / many
         items = np.mean([one.items for one in found], axis=0)
         return Evaluation({"bits_per_byte": mean, "bytes": found[0].figures["bytes"], **each}, items)
-
-    def describe(self, data: LanguageData) -> dict[str, Any]:
-        counts = {p: {"texts": int((data.parts == p).sum())} for p in PARTS}
-        return {
-            "name": data.name,
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "counts": counts,
-            "notes": list(data.notes),
-        }
-
-    def cut(self, data: LanguageData, share: float) -> LanguageData:
-        return data.cut(share)
 
     def requests(self, model: Model, data: LanguageData) -> tuple[Callable[[Any], Any], list[Any]]:
         """Scoring one text."""

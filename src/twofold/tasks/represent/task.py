@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from twofold.data import read
-from twofold.data.rows import Rows
 from twofold.errors import UserError
-from twofold.tasks.language.data import PARTS, LanguageData
+from twofold.tasks.language.data import LanguageData
+from twofold.tasks.language.task import TextsTask
 from twofold.tasks.model import Model
 from twofold.tasks.represent.model import MaskedModel
-from twofold.tasks.task import Evaluation, Task
+from twofold.tasks.task import Evaluation
 
 
-class RepresentTask(Task):
+class RepresentTask(TextsTask):
     """Hidden tokens of unseen texts, filled in; the share that is right decides.
 
     Systems are comparable where their tokens are the same, as they are for those that learn them from the same texts.
@@ -29,9 +27,6 @@ class RepresentTask(Task):
     baselines: ClassVar[tuple[str, ...]] = ("bert",)
     model: ClassVar[type[Model]] = MaskedModel
     beside: ClassVar[tuple[str, ...]] = ("masked_loss",)
-
-    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> LanguageData:
-        return LanguageData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
 
     def evaluate(self, model: Model, data: LanguageData, part: str = "test", **setting: Any) -> Evaluation:
         """Accuracy and nats over all hidden tokens of the part, and the accuracy of each window.
@@ -49,19 +44,6 @@ class RepresentTask(Task):
             "masked_loss": float(found.nats.sum()) / total,
         }
         return Evaluation(figures, np.asarray(found.right[asked] / found.asked[asked], np.float64))
-
-    def describe(self, data: LanguageData) -> dict[str, Any]:
-        counts = {p: {"texts": int((data.parts == p).sum())} for p in PARTS}
-        return {
-            "name": data.name,
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "counts": counts,
-            "notes": list(data.notes),
-        }
-
-    def cut(self, data: LanguageData, share: float) -> LanguageData:
-        return data.cut(share)
 
     def requests(self, model: Model, data: LanguageData) -> tuple[Callable[[Any], Any], list[Any]]:
         """The vector of one text."""
