@@ -7,16 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
 from twofold.objectives import Loss
 from twofold.parts import Part, Pattern, SequenceModel
-from twofold.tasks.language import LanguageData, LanguageSystem
+from twofold.tasks.language import LanguageData, LanguageSystem, TokenBatch
 from twofold.tasks.model import Model
-from twofold.tasks.solve import LabelData, Packed, SolveBatch, SolveData, SolveModel, solve_loss
-from twofold.tasks.solve.labelled import LabelBatch
+from twofold.tasks.solve.system import solver, solver_batches, solver_loss
 
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -47,23 +45,15 @@ class SequenceSystem(LanguageSystem):
     def start(self, data: Any, seed: int) -> Model:  # type: ignore[override]
         if isinstance(data, LanguageData):
             return super().start(data, seed)
-        torch.manual_seed(seed)
-        if isinstance(data, LabelData):
-            return data.model(self.network(data.vocab))
-        assert isinstance(data, SolveData)
-        return SolveModel(self.network(len(data.names)), None, {"names": list(data.names), "marker": data.marker})
+        return solver(self.network, data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
-        if isinstance(data, LabelData):
-            return data.batches(self.batch, seed)
-        if isinstance(data, SolveData):
-            return Packed(data.train, min(self.batch, len(data.train)), seed)
-        return super().batches(model, data, seed)
+        if isinstance(data, LanguageData):
+            return super().batches(model, data, seed)
+        return solver_batches(data, self.batch, seed)
 
     def loss(self, net: Part, batch: Any) -> Loss:
-        if isinstance(batch, LabelBatch):
-            return batch.loss(net)
-        return solve_loss(net, batch) if isinstance(batch, SolveBatch) else super().loss(net, batch)
+        return super().loss(net, batch) if isinstance(batch, TokenBatch) else solver_loss(net, batch)
 
     def small(self) -> Self:
         return super().small().changed(dim=16 * self.heads)

@@ -21,6 +21,26 @@ from twofold.tasks.system import TrainedSystem
 from twofold.training import Recipe
 
 
+def solver(network: Callable[[int], SequenceModel], data: SolveData | LabelData, seed: int) -> Model:
+    """A model with fresh weights; `network(vocab)` makes its network."""
+    torch.manual_seed(seed)
+    if isinstance(data, LabelData):
+        return data.model(network(data.vocab))
+    return SolveModel(network(len(data.names)), None, {"names": list(data.names), "marker": data.marker})
+
+
+def solver_batches(data: SolveData | LabelData, batch: int, seed: int) -> Callable[[int, float], Any]:
+    """Batches of the training problems, packed, or of the labelled sequences."""
+    if isinstance(data, LabelData):
+        return data.batches(batch, seed)
+    return Packed(data.train, min(batch, len(data.train)), seed)
+
+
+def solver_loss(net: Part, batch: Any) -> Loss:
+    """What the batch asks: answers, or labels."""
+    return batch.loss(net) if isinstance(batch, LabelBatch) else solve_loss(net, batch)
+
+
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class SolveSystem(TrainedSystem):
     """What every solver is told: batches and the learning rate."""
@@ -33,19 +53,13 @@ class SolveSystem(TrainedSystem):
         """The network, with fresh weights."""
 
     def start(self, data: SolveData | LabelData, seed: int) -> Model:
-        torch.manual_seed(seed)
-        if isinstance(data, LabelData):
-            return data.model(self.network(data.vocab))
-        return SolveModel(self.network(len(data.names)), None, {"names": list(data.names), "marker": data.marker})
+        return solver(self.network, data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
-        if isinstance(data, LabelData):
-            return data.batches(self.batch, seed)
-        assert isinstance(data, SolveData)
-        return Packed(data.train, min(self.batch, len(data.train)), seed)
+        return solver_batches(data, self.batch, seed)
 
     def loss(self, net: Part, batch: Any) -> Loss:
-        return batch.loss(net) if isinstance(batch, LabelBatch) else solve_loss(net, batch)
+        return solver_loss(net, batch)
 
     def small(self) -> Self:
         return replace(self, batch=min(self.batch, 16))
