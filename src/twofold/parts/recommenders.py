@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -71,6 +72,23 @@ class ItemNeighbours(Recommender):
         self.likeness: Tensor
         self.register_buffer("nearest", torch.zeros(items, count, dtype=torch.long))
         self.register_buffer("likeness", torch.zeros(items, count))
+
+    @classmethod
+    def of(
+        cls, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, items: int, count: int, last: int | None
+    ) -> ItemNeighbours:
+        """The `count` largest likenesses of each item; of equal ones those to the items with the lower numbers.
+
+        Args:
+            rows, columns, values: likeness of item `rows[i]` to item `columns[i]`; rows ascending, each pair once.
+        """
+        net = cls(items, max(1, min(count, items)), last)
+        order = np.lexsort((columns, -values, rows))
+        rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        kept, places = order[rank < net.count], rank[rank < net.count]
+        net.nearest[rows[kept], places] = torch.from_numpy(columns[kept].astype(np.int64))
+        net.likeness[rows[kept], places] = torch.from_numpy(values[kept].astype(np.float32))
+        return net
 
     def forward(self, ids: Histories, real: Real) -> Float[Tensor, "users items"]:
         taken = (ids - 1).clamp_min(0)

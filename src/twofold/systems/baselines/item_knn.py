@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import Field
 from scipy.sparse import csr_matrix, diags
 
@@ -65,11 +64,4 @@ def nearest(together: csr_matrix, sizes: np.ndarray, shrink: float, count: int, 
     others.eliminate_zeros()
     rows = np.repeat(np.arange(items), np.diff(others.indptr))
     values = others.data / (sizes[rows] * sizes[others.indices] + shrink)
-    net = ItemNeighbours(items, min(count, max(1, items - 1)), last)
-    order = np.lexsort((others.indices, -values, rows))
-    rank = np.arange(len(rows)) - np.repeat(others.indptr[:-1], np.diff(others.indptr))
-    kept = order[rank < net.count]
-    places = rank[rank < net.count]
-    net.nearest[rows[kept], places] = torch.from_numpy(others.indices[kept].astype(np.int64))
-    net.likeness[rows[kept], places] = torch.from_numpy(values[kept].astype(np.float32))
-    return net
+    return ItemNeighbours.of(rows, others.indices, values, items, min(count, max(1, items - 1)), last)

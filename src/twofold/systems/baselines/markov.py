@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from twofold.catalog import Budget, baseline
@@ -42,11 +41,6 @@ class Markov(ModelSystem):
         pairs, counts = np.unique(before * size + after, return_counts=True)
         rows, columns = np.divmod(pairs, size)
         values = counts + 0.5 * data.counts[columns] / max(1, data.counts.max())
-        net = ItemNeighbours(size, min(size, self.followers), last=1)
-        order = np.lexsort((columns, -values, rows))
-        rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
-        kept, places = order[rank < net.count], rank[rank < net.count]
-        net.nearest[rows[kept], places] = torch.from_numpy(columns[kept])
-        net.likeness[rows[kept], places] = torch.from_numpy(values[kept].astype(np.float32))
+        net = ItemNeighbours.of(rows, columns, values, size, self.followers, last=1)
         model = RecommendModel(net.eval(), None, {"items": list(data.items)})
         return Fitted(model.remember(self.id, self.options()))
