@@ -186,3 +186,4 @@ def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
 def test_costly_arms_take_part_where_they_are_named() -> None:
     assert not {"monot5", "rankt5", "cross-encoder", "tilde"} & {arm.id for arm, _ in choose("search", None)}
     assert [arm.id for arm, _ in choose("search", ["rankt5"])] == ["rankt5"]
+    assert {"monot5", "gtr", "tilde"} <= {arm.id for arm, _ in choose("search", ["all"])}

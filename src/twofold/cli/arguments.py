@@ -139,7 +139,7 @@ def compare(p: Parser) -> None:
     p.add_argument("task", help="such as search")
     _data(p)
     _columns(p)
-    p.option("--systems", help="arms: gtr,bm25 or gtr(temperature=0.1) or ./file.py:Class; by default all")
+    p.option("--systems", help="arms: gtr,bm25 or gtr(temperature=0.1) or ./file.py:Class; all: also the costly ones")
     p.option("--minutes", type=float, default=5.0, help="wall-clock minutes in all")
     p.option("-o", "--out", default="out", help="folder for models, figures and report")
     p.flag("--fresh", help="throw away what the folder holds of an earlier comparison")

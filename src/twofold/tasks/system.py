@@ -52,8 +52,9 @@ class ModelSystem(System, ABC):
     """A system that makes a model from data: by training, by loading, or by counting.
 
     `trains` says whether a budget is spent; what is loaded or counted takes no part in races. `reads` says which
-    modalities it takes, where its task has several. `by_name` keeps it out of comparisons that do not name it:
-    it reads far more than others for an answer, or is only another system's yardstick.
+    modalities it takes, where its task has several. `by_name` keeps it out of comparisons that do not name it
+    (or `all`), whose minutes others need more: it reads far more than they do for an answer, is a variant of one of
+    them, or is only another system's yardstick.
     """
 
     kind = "model"

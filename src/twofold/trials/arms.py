@@ -148,13 +148,15 @@ def _pieces(text: str) -> list[str]:
 def choose(task: str, systems: Sequence[str] | None) -> list[tuple[Arm, ModelSystem]]:
     """The arms that were named, or every model and baseline that serves the task but those `by_name`; baselines first.
 
+    `["all"]` names every one that there is.
+
     Raises:
         UserError: an unknown system, or one that does not serve the task.
     """
-    if systems is None:
+    if systems is None or list(systems) == ["all"]:
         cards = [c["id"] for c in catalog_index.select(task=task, kind="model")]
         mine = [i for i, cls in own().items() if task in cls.card.tasks and cls.kind == "model"]  # type: ignore[attr-defined]
-        arms = [Arm(i) for i in [*cards, *mine] if not getattr(resolve(i), "by_name", False)]
+        arms = [Arm(i) for i in [*cards, *mine] if systems is not None or not getattr(resolve(i), "by_name", False)]
     else:
         arms = [parse(s) for s in systems]
     chosen = []

@@ -94,7 +94,7 @@ class _Comparison:
         self.data = self.task.read(source if source is not None else self.task.default_data, columns)
         self.metric = self.task.metric_of(self.data)
         self.notes: list[str] = list(self.task.describe(self.data)["notes"])
-        self.arms = self._able(named=systems is not None)
+        self.arms = self._able(named=systems is not None and list(systems) != ["all"])
         self.spent_before = self._open(fresh)
         self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
         self.models: dict[str, Model] = {}

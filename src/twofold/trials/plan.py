@@ -52,31 +52,41 @@ class Plan:
 
 
 def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dict[str, Cost]:
-    """What each arm costs, from two small runs: what differs between them grows with the data."""
+    """What each arm costs, from two small runs: what differs between them grows with the data.
+
+    Only the validation part is evaluated; the test part is taken to cost as much an item.
+    """
     costs: dict[str, Cost] = {}
-    small, large = 0.015, 0.06
+    few, more = (task.cut(data, share) for share in (0.015, 0.06))
+    grown = (_size(task, more) - _size(task, few)) / _size(task, data)
+    judged = sum(_size(task, data, part) for part in ("validation", "test"))
+    further = _size(task, more, "validation") - _size(task, few, "validation")
+    warm = False
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
         for arm, system in arms:
-            seconds = []
-            for share in (small, small, large):  # the first one warms up
-                few = task.cut(data, share)
-                started = time.perf_counter()
-                model = system.fit(few, Steps(1)).model
-                fitted = time.perf_counter()
-                task.evaluate(model, few, "test")
-                task.evaluate(model, few, "validation")
-                seconds.append((fitted - started, time.perf_counter() - fitted))
-            grown = (_size(task, task.cut(data, large)) - _size(task, task.cut(data, small))) / _size(task, data)
-            prepare = max(0.0, seconds[2][0] - seconds[1][0]) / max(grown, 1e-6)
-            evaluate = max(0.0, seconds[2][1] - seconds[1][1]) / max(grown, 1e-6)
-            costs[arm.label] = Cost(seconds[1][0], prepare, evaluate)
+            if system.trains and not warm:
+                _seconds(task, system, few)  # kernels are chosen at the first step of a process
+                warm = True
+            small, large = _seconds(task, system, few), _seconds(task, system, more)
+            prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
+            evaluate = max(0.0, large[1] - small[1]) * judged / max(further, 1)
+            costs[arm.label] = Cost(small[0], prepare, evaluate)
             stage.advance(note=arm.label)
     return costs
 
 
-def _size(task: Task, data: Any) -> int:
+def _seconds(task: Task, system: ModelSystem, data: Any) -> tuple[float, float]:
+    """Of one step of training with all that goes before it, and of evaluating the validation part."""
+    started = time.perf_counter()
+    model = system.fit(data, Steps(1)).model
+    fitted = time.perf_counter()
+    task.evaluate(model, data, "validation")
+    return fitted - started, time.perf_counter() - fitted
+
+
+def _size(task: Task, data: Any, part: str | None = None) -> int:
     counts = task.describe(data)["counts"]
-    return sum(sum(c.values()) for c in counts.values())
+    return sum(sum(c.values()) for name, c in counts.items() if part in (None, name))
 
 
 def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -> Plan:

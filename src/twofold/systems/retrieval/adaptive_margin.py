@@ -43,6 +43,8 @@ BENCH: dict[str, Any] = {"backbone": "tiny-encoder-2", "tune_layers": 0, "query_
 class AdaptiveMargin(SearchSystem):
     """Dual encoder trained with margins that it sets itself: no teacher, no temperature, random negatives."""
 
+    by_name: ClassVar[bool] = True
+
     targets: Literal["distributed", "adaptive"] = Field(
         "distributed",
         description="a margin is held against all documents' likenesses of the batch, or its own triple's",

@@ -48,6 +48,8 @@ SMALL: dict[str, Any] = {
 class MeBert(SearchSystem, Analysis):
     """A document is the vectors of its first tokens, a query one; the score is the best product."""
 
+    by_name: ClassVar[bool] = True
+
     vectors: int = Field(8, ge=1, le=64, description="of a document (paper: 3 to 8); 1: a dual encoder")
     width: int | None = Field(None, ge=1, description="of all vectors; by default the backbone's")
     negatives: int = Field(1, ge=0, description="hard negatives a query, beside the other documents of the batch")
