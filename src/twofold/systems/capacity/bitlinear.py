@@ -30,13 +30,14 @@ from twofold.tasks.classify import ClassifyData
         "train a network with ternary weights",
         "a classifier of 1.58 bits a weight",
         "quantization-aware training",
-        "store a small network in a twentieth of its bytes",
+        "store a small network in a twelfth of its bytes",
         "BitNet",
     ),
     simplified=(
         "as a model by itself a perceptron on images; language models and text encoders take ternary maps by their "
         "option linear=bit158, or by applying it; graph networks and encoder-decoders are left out",
         "one byte holds five weights (1.6 bits), the last bytes of a row padded",
+        "the claim's saving counts the whole network, head included, beside float32",
     ),
 )
 class BitLinearSystem(PixelMlp, Change):
@@ -81,7 +82,7 @@ class BitLinearSystem(PixelMlp, Change):
 
     claim: ClassVar[Claim] = Claim(
         says="a perceptron trained with ternary weights classifies as well as one of plain numbers, in at most an "
-        "eighth of its bytes",
+        "eighth of its float32 bytes",
         paper="1.58-bit training on par with 16 and 32 bits from perceptrons and graph networks to encoders and "
         "encoder-decoders, sometimes better",
         arms=(Arm("pixel-mlp", hidden=256, dim=256), Arm("bitlinear", hidden=256, dim=256)),

@@ -86,6 +86,6 @@ class HydraEncoder(MaskedSystem):
         by=0.03,
         budget=Steps(300),
         repeats=3,
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3)},
         minutes=6,
     )

@@ -119,7 +119,7 @@ class LaughingHyena(SequenceSystem, Change):
         metric="bits_per_byte",
         direction="lower",
         parity=True,
-        by=0.005,
+        by=-0.005,
         saving=Saving("cache_bytes", 1 / 3),
         budget=Steps(250),
         repeats=3,

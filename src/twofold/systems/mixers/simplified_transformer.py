@@ -54,7 +54,7 @@ class SimplifiedTransformer(SequenceSystem):
         return super().small().changed(layers=min(self.layers, 2))
 
     claim: ClassVar[Claim] = Claim(
-        says="blocks without residual, value and output maps learn text as well as the usual ones with a sixth fewer "
+        says="blocks without residual, value and output maps learn text as well as the usual ones with 15 % fewer "
         "weights",
         paper="the usual loss per update with 15 % more throughput and 15 % fewer weights (18 layers, CodeParrot)",
         arms=(

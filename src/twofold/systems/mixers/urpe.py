@@ -14,7 +14,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
-from twofold.parts import Mask, Pattern
+from twofold.parts import Mask, Pattern, T5Bias
 from twofold.tasks import Analysis, Model, Report
 from twofold.tasks.sequences import SequenceSystem
 from twofold.tasks.system import Table
@@ -68,7 +68,7 @@ class Urpe(SequenceSystem, Analysis):
                 with torch.no_grad():
                     for part in net.modules():
                         for label, own in part.named_parameters(recurse=False):
-                            if label in ("coefficients",) or type(part).__name__ == "T5Bias":
+                            if label == "coefficients" or isinstance(part, T5Bias):
                                 own.add_(torch.randn_like(own))
                     out = net(ids, Mask.causal())[0]
                 spread[name] = float((out - out.mean(0)).abs().max() / out.abs().max())
