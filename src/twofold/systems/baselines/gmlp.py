@@ -6,7 +6,7 @@ Liu, Dai, So & Le 2021, "Pay Attention to MLPs", https://arxiv.org/abs/2105.0805
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ from twofold.tasks.sequences import SequenceSystem
 )
 class Gmlp(SequenceSystem):
     """Language model of spatial gating units: no attention, a matrix over positions in every layer."""
+
+    by_name: ClassVar[bool] = True
 
     gate_hidden: float = Field(3.0, gt=0, description="width inside a gate as a multiple of dim")
 

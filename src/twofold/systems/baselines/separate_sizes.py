@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, PositiveFloat
 from pydantic.dataclasses import dataclass as options
@@ -68,6 +68,8 @@ class SizesSystem(Decoder):
 )
 class SeparateSizes(SizesSystem):
     """Decoders of several widths, each with weights of its own; the widest one answers."""
+
+    by_name: ClassVar[bool] = True
 
     def network(self, vocab: int) -> SequenceModel:
         self.hidden_widths()

@@ -40,6 +40,8 @@ _SIZES = {"dim": 64, "length": 128}
 class DeepspeedMoe(MoeLm):
     """Decoder whose later layers have more experts, each correcting a feed-forward part that all tokens share."""
 
+    by_name: ClassVar[bool] = True
+
     layers: int = Field(4, ge=1, description="blocks")
     k: int = Field(1, ge=1, description="experts that a token meets beside the shared part")
     every: int = Field(1, ge=1, description="the last of so many layers has experts")

@@ -45,6 +45,8 @@ _SIZES: dict[str, Any] = {"dim": 64, "layers": 2, "length": 128, "channel": "gel
 class Matformer(SizesSystem, Change):
     """Decoder of nested feed-forward widths; applied to one, takes a smaller plain model out of it."""
 
+    by_name: ClassVar[bool] = True
+
     chances: tuple[NonNegativeFloat, ...] | None = Field(
         None, description="how often each size learns, from the narrowest; by default alike"
     )

@@ -85,6 +85,8 @@ def moe_parity(dim: int, heads: int, k: int, experts: int, hidden: int, maps: in
 class MhMoe(MoeLm):
     """Decoder whose experts get heads of tokens, at the operations and weights of experts on whole tokens."""
 
+    by_name: ClassVar[bool] = True
+
     channel: Literal["swiglu", "geglu"] = Field("swiglu", description="experts; the sums are for gated ones")
     position: Literal["rope", "sinusoid", "alibi", "t5", "none"] = Field("rope", description="how places are known")
     token_heads: int = Field(2, ge=1, description="sub-tokens of a token")

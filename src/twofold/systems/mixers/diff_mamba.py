@@ -39,6 +39,8 @@ _SHAPE = {"dim": 64, "layers": 2, "batch": 32, "length": 128}
 class DiffMamba(SequenceSystem):
     """Language model of differences of Mamba blocks: each layer takes a second block's output from a first's."""
 
+    by_name: ClassVar[bool] = True
+
     inner: Literal["ssd", "s6"] = Field("ssd", description="what is doubled: Mamba-2 (ssd) or Mamba (s6)")
     expand: int = Field(1, ge=1, description="inner width of each of the two / dim; 1: as large as one plain block")
     state: int = Field(16, ge=1, description="height of a state")

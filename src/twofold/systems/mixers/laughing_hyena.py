@@ -49,6 +49,8 @@ _SHAPE: dict[str, Any] = {"dim": 64, "layers": 2, "batch": 8, "length": 256}
 class LaughingHyena(SequenceSystem, Change):
     """Language model of long convolutions (MultiHyena) whose kernels become recurrences once it is trained."""
 
+    by_name: ClassVar[bool] = True
+
     calibrates: ClassVar[bool] = False
 
     kernels: int = Field(16, ge=1, description="convolution kernels of a layer (heads); as many as dim make it Hyena")

@@ -42,6 +42,8 @@ SCHEMES = ("none", "t5", "alibi", "rope")
 class Urpe(SequenceSystem, Analysis):
     """Decoder whose attention probabilities are multiplied by learned factors of distance."""
 
+    by_name: ClassVar[bool] = True
+
     base: Literal["none", "t5", "alibi", "rope"] = Field("t5", description="the relative position beneath")
 
     def pattern(self) -> Pattern:
