@@ -1,10 +1,10 @@
 """How much of a comparison is not the work of its arms: planning, pilot, latencies, choosing, writing the report.
 
-    python benchmarks/compare_overhead.py [--minutes 2] [--systems bm25,…] [--threads 1] [--json]
+    python benchmarks/compare_overhead.py [--minutes 5] [--systems bm25,…] [--threads 1] [--json]
 
 One `compare search` on `pydoc`. The arms' work is what the same systems would take without it: fitting, encoding and
 ranking what they are judged by, and the index of the recommended one. All else is the comparison's own, also what its
-pilot and its latencies make the arms do. Bound by the pilot, which fits and evaluates every arm on a few examples.
+pilot and its latencies make the arms do. Bound by the pilot, which prepares and evaluates every arm on a few examples.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Clock:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--systems", default=SYSTEMS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -72,6 +72,7 @@ def main() -> None:
     judge = type(comparison.task_named("search"))
     clock.watch(judge, "evaluate", "evaluating")
     clock.watch(judge, "ready", "the best one's index")
+    clock.watch(judge, "requests", "evaluating")  # encodes the tested documents, which the test then finds encoded
     clock.watch(comparison.planning, "pilot", "pilot")
     clock.watch(comparison.latency, "serving", "latencies")
     clock.watch(comparison, "recommend", "choosing")

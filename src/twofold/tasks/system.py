@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor
 
 from twofold import computing
-from twofold.catalog import Budget, Card, Claim
+from twofold.catalog import Budget, Card, Claim, Steps
 from twofold.data.rows import Rows
 from twofold.objectives import Loss
 from twofold.parts import Part
@@ -89,6 +89,10 @@ class ModelSystem(System, ABC):
             until: stop at this share of the budget, with the schedule of the whole (racing).
         """
 
+    def rehearse(self, data: Any) -> Model:
+        """A model as it stands when training is about to begin, and the work that leads there; the pilot times it."""
+        return self.fit(data, Steps(1)).model
+
 
 class TrainedSystem(ModelSystem):
     """A system whose network is trained by the one training loop.
@@ -117,6 +121,12 @@ class TrainedSystem(ModelSystem):
     def recipe_for(self, data: Any) -> Recipe:
         """How it is optimised on this data, where that depends on it."""
         return self.recipe()
+
+    def rehearse(self, data: Any) -> Model:
+        model = self.start(data, 0).to(computing.device())
+        self.batches(model, data, 0)
+        model.net.eval()
+        return model
 
     def finish(self, model: Model) -> None:
         """Called when training is over, or has stopped at `until`: takes away, in place, what only training needs."""

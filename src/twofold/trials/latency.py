@@ -11,6 +11,7 @@ import numpy as np
 from twofold.measure import costs
 
 REQUESTS = 100
+FEWEST, SECONDS = 30, 3.0  # where so many requests take longer than that in all, fewer are made
 
 
 def serving(models: Mapping[str, tuple[Callable[[Any], Any], Sequence[Any]]]) -> dict[str, costs.Latency]:
@@ -20,7 +21,10 @@ def serving(models: Mapping[str, tuple[Callable[[Any], Any], Sequence[Any]]]) ->
         models: name to a function that serves one request, and the requests.
     """
     turns = {name: _in_turn(serve, requests) for name, (serve, requests) in models.items()}
-    timed = costs.interleaved(turns, rounds=REQUESTS, warmup=5)
+    first = costs.interleaved(turns, rounds=3, warmup=2)
+    round_of_all = sum(first.medians.values()) / 1e3
+    rounds = int(min(REQUESTS, max(FEWEST, SECONDS / max(round_of_all, 1e-6))))
+    timed = costs.interleaved(turns, rounds=rounds, warmup=0)
     return {
         name: costs.Latency(float(np.median(times)), float(np.percentile(times, 95)), len(times))
         for name, times in timed.milliseconds.items()

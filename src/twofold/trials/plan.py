@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from twofold import progress
-from twofold.catalog import Arm, Steps
+from twofold.catalog import Arm
 from twofold.tasks import ModelSystem, Task
 
 SHORTEST = 20.0  # seconds of training below which an arm is not given a fair chance
@@ -65,7 +65,7 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dic
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
         for arm, system in arms:
             if system.trains and not warm:
-                _seconds(task, system, few)  # kernels are chosen at the first step of a process
+                _seconds(task, system, few)  # kernels are chosen at the first pass of a process
                 warm = True
             small, large = _seconds(task, system, few), _seconds(task, system, more)
             prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
@@ -76,9 +76,9 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dic
 
 
 def _seconds(task: Task, system: ModelSystem, data: Any) -> tuple[float, float]:
-    """Of one step of training with all that goes before it, and of evaluating the validation part."""
+    """Of all that goes before the first step of training, and of evaluating the validation part."""
     started = time.perf_counter()
-    model = system.fit(data, Steps(1)).model
+    model = system.rehearse(data)
     fitted = time.perf_counter()
     task.evaluate(model, data, "validation")
     return fitted - started, time.perf_counter() - fitted
