@@ -49,6 +49,20 @@ def test_a_model_reranks_what_another_found(run, notes, encoder) -> None:
     assert "--shortlist is 0" in run("search", "words", "x", "--rerank", encoder, "--shortlist", "0").error
 
 
+def test_a_graph_is_built_beside_the_vectors(run, notes, encoder, here) -> None:
+    pytest.importorskip("faiss")
+    ran = run("index", notes, "-m", encoder, "-o", "i", "--engine", "faiss")
+    assert ran.code == 0, ran.error
+    assert ran.out.endswith(" --engine faiss\n")
+    assert run("index", "-o", "i", "--remove", "door.txt", "--json").json["engine"] == "faiss"
+    plain = run("search", "i", "the river", "--json").json["hits"]
+    assert plain == run("search", "i", "the river", "--engine", "faiss", "--json").json["hits"]
+    (here / "q.tsv").write_text("1\tlamp\n2\triver\n")
+    (here / "q.qrel").write_text("1 0 lamp.md 1\n2 0 river.md 1\n")
+    asked = ("evaluate", "i", "--queries", "q.tsv", "--qrels", "q.qrel", "--json")
+    assert run(*asked).json == run(*asked, "--engine", "faiss").json
+
+
 def test_an_index_is_measured(run, notes, here, lexical) -> None:
     run("index", notes, "-o", "i")
     (here / "q.tsv").write_text("1\tlamp\n2\triver\n")
@@ -75,6 +89,11 @@ def test_an_index_is_measured(run, notes, here, lexical) -> None:
         (("index", "-o", "there", "--remove", "zz"), "holds no document zz"),
         (("index", "notes", "-o", "there", "--add", "-m", "encoder"), "was built by another model"),
         (("search", "there", "x", "--built-by", "encoder"), "was built by another model"),
+        (("index", "notes", "-o", "i", "--engine", "fais"), "unknown engine 'fais'. Did you mean 'faiss'?"),
+        (("index", "notes", "-o", "i", "--engine", "faiss"), "does not compare vectors by dot products"),
+        (("search", "there", "x", "--engine", "faiss"), "was built for --engine exact"),
+        (("search", "encoder", "x", "--engine", "faiss"), "--engine is that of an index"),
+        (("evaluate", "there", "--engine", "exact"), "--engine is that of an index"),
         (("search", "there", "x", "--documents", "notes"), "--documents is for models"),
         (("search", "there", " "), "a text is empty"),
         (("evaluate", "there"), "there is an index; measure it with --queries and --qrels"),

@@ -18,7 +18,7 @@ from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
 from twofold.parts import CandidateAttention, FirstM, Mean, TextEncoder, TwoTowers, presets
 from twofold.tasks.examples import small_model, small_rows
-from twofold.tasks.search import EncoderModel, LexicalModel, lexical
+from twofold.tasks.search import EncoderModel, LexicalModel, lexical, segments
 from twofold.tasks.search import stored as module
 from twofold.tasks.search.postings import Postings, scores
 from twofold.tasks.search.sources import documents
@@ -176,7 +176,7 @@ def test_a_write_that_fails_leaves_what_was_there(model, tmp_path, monkeypatch) 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write_documents", fails)
+        patch.setattr(segments, "write_documents", fails)
         with pytest.raises(UserError, match="disk is full"):
             index.add({"new": "a new lamp"})
     with monkeypatch.context() as patch:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from twofold.data.rows import Rows
+    from twofold.tasks.search.kept import KeptIndex
     from twofold.tasks.search.model import SearchModel
-    from twofold.tasks.search.stored import StoredIndex
 
     Source: TypeAlias = str | Path | Rows
 
@@ -26,7 +26,8 @@ def index(
     device: str | None = None,
     dtype: str | None = None,
     fresh: bool = False,
-) -> StoredIndex:
+    engine: str | None = None,
+) -> KeptIndex:
     """Makes documents searchable by a model, in a folder; or changes what such a folder holds.
 
     Args:
@@ -39,6 +40,7 @@ def index(
         device: where to compute.
         dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
         fresh: replace the index that is there.
+        engine: `exact` (the default), or `faiss`: a graph finds most of the best dense vectors without looking at all.
 
     Raises:
         UserError: nothing to index, a model that cannot search or did not build this index, or `out` is taken.
@@ -47,7 +49,7 @@ def index(
 
     from twofold import computing
     from twofold.errors import UserError
-    from twofold.tasks.search import sources, stored
+    from twofold.tasks.search import engines, kept, sources
 
     if data is None and remove is None:
         raise UserError("there is nothing to index; name a folder or file of documents")
@@ -56,7 +58,7 @@ def index(
     with computing.on(device, dtype), computing.autocast():
         if add or remove is not None:
             chosen = _model(model) if model is not None else None
-            there = stored.StoredIndex.open(out, chosen)
+            there = engines.opened(out, chosen, engine)
             gone = sources.ids(remove) if remove is not None else []
             new = sources.documents(data, columns) if data is not None else {}
             if gone:
@@ -65,30 +67,31 @@ def index(
                 there.add(new)
             return there
         texts = sources.documents(data, columns)  # type: ignore[arg-type]
-        chosen = _model(stored.LEXICAL if model is None else model)
-        name = str(model) if isinstance(model, str | Path) else stored.LEXICAL if model is None else ""
-        kept = str(Path(name).absolute()) if name and Path(name).exists() else name
-        return stored.StoredIndex.create(out, texts, chosen, kept, fresh)
+        chosen = _model(kept.LEXICAL if model is None else model)
+        name = str(model) if isinstance(model, str | Path) else kept.LEXICAL if model is None else ""
+        source = str(Path(name).absolute()) if name and Path(name).exists() else name
+        return engines.create(out, texts, chosen, source, fresh, engine)
 
 
-def open_index(path: str | Path, model: SearchModel | str | Path | None = None) -> StoredIndex:
+def open_index(path: str | Path, model: SearchModel | str | Path | None = None, engine: str | None = None) -> KeptIndex:
     """An index that `index` wrote.
 
     Args:
         path: its folder.
         model: that built it, where it is not where it was.
+        engine: as it was built; None for an index in a folder.
 
     Raises:
         UserError: no index, a damaged one, or one that another model built.
     """
-    from twofold.tasks.search import stored
+    from twofold.tasks.search import engines
 
-    return stored.StoredIndex.open(path, None if model is None else _model(model))
+    return engines.opened(path, None if model is None else _model(model), engine)
 
 
 def _model(given: SearchModel | str | Path) -> SearchModel:
     from twofold import computing
-    from twofold.tasks.search import stored
+    from twofold.tasks.search import kept
     from twofold.tasks.search.model import SearchModel
 
-    return given if isinstance(given, SearchModel) else stored.opened_model(str(given)).to(computing.device())
+    return given if isinstance(given, SearchModel) else kept.opened_model(str(given)).to(computing.device())

@@ -81,6 +81,7 @@ def evaluate(
     qrels: str | Path | None = None,
     rerank: Model | str | Path | None = None,
     run: str | Path | None = None,
+    engine: str | None = None,
     **setting: Any,
 ) -> Evaluation:
     """The figures of a model on one part of the data; or of an index, on queries and judgements from files.
@@ -99,6 +100,7 @@ def evaluate(
         qrels: a file of judgements (TREC's, BEIR's).
         rerank: with `queries`, a search model that puts the best 100 in order again.
         run: with `queries`, a file to write the ranking to, in TREC's format.
+        engine: with `queries`, that of the index, as in `index`.
         setting: what the task's evaluation offers beside this.
 
     Raises:
@@ -117,11 +119,14 @@ def evaluate(
         raise UserError("an index is measured on queries and judgements; give both --queries and --qrels")
     if queries is not None and qrels is not None and data is not None:
         raise UserError("give data, or --queries and --qrels, not both")
+    if engine is not None and queries is None:
+        raise UserError("--engine is that of an index; measure one with --queries and --qrels")
     with computing.on(device, dtype), computing.autocast():
         if queries is not None and qrels is not None:
             from twofold.tasks.search import judged
 
-            return judged.evaluate(judged.searcher(model), Path(queries), Path(qrels), judged.reader(rerank), run)
+            index = judged.searcher(model, engine)
+            return judged.evaluate(index, Path(queries), Path(qrels), judged.reader(rerank), run)
         if isinstance(model, str | Path) and (Path(model) / "index.json").is_file():
             raise UserError(f"{model} is an index; measure it with --queries and --qrels")
         chosen = opened(model)

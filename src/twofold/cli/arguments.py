@@ -49,6 +49,7 @@ def evaluate(p: Parser) -> None:
     p.option("--qrels", metavar="FILE", help="and judgements of them (TREC or BEIR)")
     p.option("--rerank", metavar="MODEL", help="with --queries: a model that puts the best 100 in order again")
     p.option("--run", metavar="FILE", help="with --queries: write the ranking there, in TREC's format")
+    _engine(p, "of an index, with --queries: as it was built")
     _computing(p, seed=False)
 
 
@@ -72,6 +73,7 @@ def index(p: Parser) -> None:
     p.option("--remove", metavar="IDS", help="take documents out: ids with commas between, or a file with one a line")
     _columns(p)
     p.flag("--fresh", help="build again, and replace the index in the folder")
+    _engine(p, "exact (the default), or faiss: dense vectors through a graph, which misses few of the best")
     _computing(p, seed=False)
 
 
@@ -83,6 +85,7 @@ def search(p: Parser) -> None:
     p.option("-m", "--built-by", metavar="MODEL", help="the model that built the index, where it was moved")
     p.option("--rerank", metavar="MODEL", help="a model that puts the best ones in order again")
     p.option("--shortlist", type=int, default=100, help="how many it looks at")
+    _engine(p, "of an index: as it was built")
     p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv")
     _columns(p)
     _computing(p, seed=False)
@@ -214,6 +217,10 @@ def _set(p: Parser, how: str = "read as YAML") -> None:
     p.option(
         "--set", action="append", default=None, metavar="KEY=VALUE", help=f"an option of the system, {how}; repeatable"
     )
+
+
+def _engine(p: Parser, help: str) -> None:
+    p.option("--engine", metavar="NAME", help=help)
 
 
 def _computing(p: Parser, seed: bool = True, dtype: str | None = "float32", more: str = "") -> None:

@@ -21,10 +21,12 @@ def index(arguments: Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         fresh=arguments.fresh,
+        engine=arguments.engine,
     )
+    facts = made.facts()
     if arguments.json:
-        said = {"documents": len(made), "segments": len(made.segments), "bytes": made.nbytes}
-        return output.as_json({"out": arguments.out, "model": made.built_by, **said})
-    each = made.nbytes / max(1, sum(map(len, made.segments)))
-    print(f"{arguments.out}: {len(made):,} documents, indexed by {made.built_by}, {each:,.0f} bytes each")
-    print(f'Search it: twofold search {arguments.out} "what you look for"')
+        return output.as_json({"out": arguments.out, "model": made.built_by, **facts})
+    each = f", {facts['bytes_each']:,.0f} bytes each" if "bytes_each" in facts else ""
+    print(f"{arguments.out}: {facts['documents']:,} documents, indexed by {made.built_by}{each}")
+    where = "" if arguments.engine is None else f" --engine {arguments.engine}"
+    print(f'Search it: twofold search {arguments.out} "what you look for"{where}')

@@ -55,6 +55,7 @@ def evaluate(arguments: Namespace) -> None:
         qrels=arguments.qrels,
         rerank=arguments.rerank,
         run=arguments.run,
+        engine=arguments.engine,
     )
     if arguments.queries is not None:
         return _judged(found, arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from twofold import api, computing
@@ -36,9 +35,9 @@ def search(arguments: Namespace) -> None:
             model.index(*_documents(read(arguments.documents)))
         hits = model.search(queries, max(arguments.k, arguments.shortlist if arguments.rerank else 0))
         if arguments.rerank is not None:
-            from twofold.tasks.search import judged, stored
+            from twofold.tasks.search import judged, kept
 
-            hits = stored.reranked(judged.reader(arguments.rerank), queries, hits, arguments.shortlist)  # type: ignore[arg-type]
+            hits = kept.reranked(judged.reader(arguments.rerank), queries, hits, arguments.shortlist)  # type: ignore[arg-type]
         hits = [best[: arguments.k] for best in hits]
     if arguments.out is not None:
         rows = [
@@ -142,14 +141,16 @@ def using(arguments: Namespace, verb: str, integers: bool = False) -> Iterator[A
 @contextmanager
 def _searching(arguments: Namespace) -> Iterator[Any]:
     """The index that was named, or the model."""
-    from twofold.tasks.search import stored
+    from twofold.tasks.search import engines
 
-    if not stored.holds_index(Path(arguments.model)):
+    if not engines.holds(arguments.model, arguments.engine):
+        if arguments.engine is not None:
+            raise UserError(f"--engine is that of an index, and {arguments.model} is none; leave it out")
         with using(arguments, "search") as model:
             yield model
         return
     with computing.on(arguments.device, arguments.dtype), computing.autocast():
-        yield api.open_index(arguments.model, arguments.built_by)
+        yield api.open_index(arguments.model, arguments.built_by, arguments.engine)
 
 
 def _documents(rows: Rows) -> tuple[list[str], list[str] | None]:

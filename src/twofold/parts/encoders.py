@@ -40,6 +40,11 @@ class Encoder(Part, abstract=True):
         """Whether scores are dot products, one vector a text."""
         return not self.sparse
 
+    @property
+    def by_products(self) -> bool:
+        """Whether scores follow from dot products of single vectors, so that the nearest of each are candidates."""
+        return self.by_dot
+
 
 class Tower(Encoder, abstract=True):
     """A sequence model and what reads its states; by itself the encoder of both sides.
@@ -149,3 +154,9 @@ class TwoTowers(Encoder):
     def by_dot(self) -> bool:
         """Whether scores are dot products, one vector a text."""
         return self.interaction is None and self.query.by_dot and self.document.by_dot
+
+    @property
+    def by_products(self) -> bool:
+        """Whether scores follow from dot products of single vectors."""
+        meet = True if self.interaction is None else bool(getattr(self.interaction, "by_products", False))
+        return meet and self.query.by_dot and self.document.by_dot

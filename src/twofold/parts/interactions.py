@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, einsum
 
@@ -16,6 +18,8 @@ class CandidateAttention(Part):
     `s = Σ_i softmax_i(p)_i p_i`, so that no vector is made for a pair. A context vector of zeros stands for none.
     """
 
+    by_products: ClassVar[bool] = True
+
     def forward(
         self, contexts: Float[Tensor, "contexts few dim"], candidates: Float[Tensor, "candidates dim"]
     ) -> Float[Tensor, "contexts candidates"]:
@@ -29,6 +33,8 @@ class CandidateAttention(Part):
 
 class MaxOverVectors(Part):
     """The best of a document's vectors: `s = max_j q · d_j`. Luan et al. 2021, https://arxiv.org/abs/2005.00181"""
+
+    by_products: ClassVar[bool] = True
 
     def forward(
         self, queries: Float[Tensor, "queries dim"], documents: Float[Tensor, "documents few dim"]

@@ -13,8 +13,9 @@ from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks import registry
 from twofold.tasks.model import Model
+from twofold.tasks.search import engines
+from twofold.tasks.search.kept import KeptIndex, opened_model, reranked
 from twofold.tasks.search.model import SearchModel
-from twofold.tasks.search.stored import StoredIndex, holds_index, opened_model, reranked
 from twofold.tasks.task import Evaluation
 
 METRICS = ("ndcg@10", "mrr@10", "map", "recall@100", "recall@1000")
@@ -22,15 +23,16 @@ DEPTH = 1000
 SHORTLIST = 100
 
 
-def searcher(given: Any) -> StoredIndex | SearchModel:
-    """The index itself, or the one in a folder; or a search model that has one.
+def searcher(given: Any, engine: str | None = None) -> KeptIndex | SearchModel:
+    """The index itself, or the one that is kept there; or a search model that has one.
 
     Raises:
         UserError: there is none.
     """
     if isinstance(given, str | Path):
-        given = StoredIndex.open(given) if holds_index(Path(given)) else registry.load(given, computing.device())
-    if isinstance(given, StoredIndex):
+        kept = engines.holds(given, engine)
+        given = engines.opened(given, None, engine) if kept else registry.load(given, computing.device())
+    if isinstance(given, KeptIndex):
         return given
     if not isinstance(given, SearchModel):
         raise UserError(f"{given.name} is a model for {given.task}, which cannot search; name an index")
@@ -47,7 +49,7 @@ def reader(given: Model | str | Path | None) -> SearchModel | None:
 
 
 def evaluate(
-    index: StoredIndex | SearchModel,
+    index: KeptIndex | SearchModel,
     queries: Path,
     qrels: Path,
     rerank: SearchModel | None = None,
@@ -87,6 +89,7 @@ def evaluate(
     return Evaluation({name: float(values.mean()) for name, values in figures.items()}, figures["ndcg@10"])
 
 
-def _missing(index: StoredIndex | SearchModel, judged: collections.Judgements) -> int:
-    held = set(index._ids) if isinstance(index, SearchModel) else index
-    return sum(id not in held for documents in judged.values() for id in documents)
+def _missing(index: KeptIndex | SearchModel, judged: collections.Judgements) -> int:
+    ids = [id for documents in judged.values() for id in documents]
+    gone = set(ids) - set(index._ids) if isinstance(index, SearchModel) else set(index.missing(dict.fromkeys(ids)))
+    return sum(id in gone for id in ids)

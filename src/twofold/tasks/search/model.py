@@ -20,6 +20,7 @@ from twofold.parts.encoders import Side
 from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
+from twofold.tasks.search.graph import GraphIndex
 from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
 from twofold.tasks.search.passages import Reranked, holds_store, store_of
 from twofold.tasks.search.stages import Plan, StagedIndex, by_width
@@ -280,6 +281,8 @@ class EncoderModel(SearchModel):
 
     def vectors_of(self, index: Index) -> Dense | Sparse:
         """The documents' vectors that an index of this model holds."""
+        if isinstance(index, GraphIndex):
+            index = index.exact
         first = index.first if isinstance(index, StagedIndex) else index
         if isinstance(first, InvertedIndex):
             return Sparse(first.postings.T.tocsr())

@@ -1,0 +1,139 @@
+"""What an index's folder holds: a manifest, and segments of documents that were written together."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from twofold.checkpoints.plain import read_json
+from twofold.checkpoints.replace import survivor
+from twofold.errors import UserError
+from twofold.tasks.search import postings
+from twofold.tasks.search.graph import GraphIndex, holds_graph
+from twofold.tasks.search.index import Index
+from twofold.tasks.search.kept import check_documents
+from twofold.tasks.search.model import EncoderModel, SearchModel
+from twofold.tasks.search.texts import Texts
+from twofold.tasks.search.vectors import Dense, Sparse, broken, read_tensors
+
+FORMAT = 1
+MANIFEST = "index.json"
+KIND = "twofold-index"
+_DOCUMENTS = "documents.safetensors"
+
+
+@dataclass
+class Segment:
+    """Documents that were written together.
+
+    Args:
+        alive: which of them have not been removed since, `[n]`.
+        part: their vectors as the model indexes them, or counts of their words.
+    """
+
+    name: str
+    ids: Texts
+    texts: Texts
+    alive: np.ndarray
+    part: Index | postings.Postings
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def holds_index(place: Path) -> bool:
+    """Whether a folder is such an index."""
+    return (survivor(place) / MANIFEST).is_file()
+
+
+def new_name(number: int) -> str:
+    """A segment's name: never used again, so that who holds one open knows whether it is the same."""
+    return f"segment-{number}-{uuid.uuid4().hex[:6]}"
+
+
+def write_segment(folder: Path, documents: Mapping[str, str], model: SearchModel, engine: str) -> None:
+    """Writes documents and what they are searched by.
+
+    Raises:
+        UserError: no documents, or an empty one.
+    """
+    check_documents(documents)
+    folder.mkdir(exist_ok=True)
+    vectors = model.encode(list(documents.values()), "document") if isinstance(model, EncoderModel) else None
+    write_encoded(folder, documents, model, engine, vectors)
+
+
+def write_encoded(
+    folder: Path, documents: Mapping[str, str], model: SearchModel, engine: str, vectors: Dense | Sparse | None
+) -> None:
+    """The same where the documents' vectors are known, in their order (None: the model is one of words)."""
+    write_documents(folder, documents)
+    if not isinstance(model, EncoderModel) or vectors is None:
+        postings.Postings.of(list(documents.values())).save(folder)
+    elif engine == "faiss":
+        GraphIndex.of(model, vectors).save(folder)
+    else:
+        model.index_vectors(vectors).save(folder)
+
+
+def write_documents(folder: Path, documents: Mapping[str, str]) -> None:
+    """Writes ids and texts."""
+    tensors = Texts.of(documents.keys()).tensors("ids") | Texts.of(documents.values()).tensors("texts")
+    save_file(tensors, folder / _DOCUMENTS)
+
+
+def open_segment(place: Path, entry: Mapping[str, Any], model: SearchModel) -> Segment:
+    """The segment that an entry of the manifest names; its arrays are mapped, not read.
+
+    Raises:
+        UserError: a file is missing or broken.
+    """
+    folder = place / str(entry["name"])
+    file = folder / _DOCUMENTS
+    found = read_tensors(file, "ids", "ids_ends", "texts", "texts_ends")
+    try:
+        ids, texts = (Texts.from_tensors(found, name) for name in ("ids", "texts"))
+        alive = np.ones(len(ids), bool)
+        alive[entry["removed"]] = False
+    except (ValueError, IndexError, TypeError) as error:
+        raise broken(file, error) from None
+    part: Any
+    if not isinstance(model, EncoderModel):
+        part = postings.Postings.open(folder)
+    else:
+        part = GraphIndex.open(model, folder) if holds_graph(folder) else model.open_index(folder)
+    if not len(ids) == len(texts) == len(part):
+        raise UserError(f"the index in {folder} does not match its documents; build it again")
+    return Segment(str(entry["name"]), ids, texts, alive, part)
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """What `index.json` says, checked.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    if not (place / MANIFEST).is_file():
+        raise UserError(f"there is no index in {place}; build one with: twofold index DOCUMENTS -m MODEL -o {place}")
+    found = read_json(place / MANIFEST)
+    model = found.get("model")
+    whole = found.get("kind") == KIND and isinstance(found.get("written"), int) and isinstance(model, dict)
+    segments = found.get("segments")
+    if not whole or not isinstance(segments, list) or not all(_is_entry(entry) for entry in segments):
+        raise UserError(f"{place / MANIFEST} is not that of an index; build it again")
+    if found.get("format") != FORMAT:
+        raise UserError(f"{place} has format {found.get('format')}, this version reads {FORMAT}; build it again")
+    return found
+
+
+def _is_entry(entry: Any) -> bool:
+    name = isinstance(entry, dict) and entry.get("name")
+    safe = isinstance(name, str) and re.fullmatch(r"segment-\d+-[0-9a-f]+", name) is not None
+    return safe and isinstance(entry.get("removed"), list)
