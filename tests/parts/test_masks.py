@@ -22,6 +22,10 @@ RULES = {
     "bidirectional": (Mask.bidirectional(), lambda b, i, j: True),
     "causal": (Mask.causal(), lambda b, i, j: j <= i),
     "window": (Mask.window(2), lambda b, i, j: abs(POSITION[b][i] - POSITION[b][j]) < 2),
+    "window and first": (
+        Mask.window(2, first=1),
+        lambda b, i, j: abs(POSITION[b][i] - POSITION[b][j]) < 2 or POSITION[b][j] < 1,
+    ),
     "prefix": (Mask.prefix(3), lambda b, i, j: j <= i or POSITION[b][j] < 3),
     "prefixes": (Mask.prefix(torch.tensor([1, 2])), lambda b, i, j: j <= i or POSITION[b][j] < b + 1),
     "spans": (Mask.spans(SPANS), lambda b, i, j: j <= i or (SPANS[b, i] == SPANS[b, j] and SPANS[b, i] >= 0)),

@@ -21,7 +21,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts.rules import CAUSAL, Order, Places, Prefix, Rule, Spans, Window, counted, right_padded, visible
+from twofold.parts.rules import (
+    CAUSAL,
+    AnyOf,
+    First,
+    Order,
+    Places,
+    Prefix,
+    Rule,
+    Spans,
+    Window,
+    counted,
+    right_padded,
+    visible,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +85,14 @@ class Mask:
         return _CAUSAL
 
     @classmethod
-    def window(cls, width: int) -> Mask:
-        """Positions less than `width` away (with causal: the last `width` positions, oneself included)."""
+    def window(cls, width: int, first: int = 0) -> Mask:
+        """Positions less than `width` away (with causal: the last `width` positions, oneself included).
+
+        The first `first` positions are seen from everywhere.
+        """
         if width < 1:
             raise UserError(f"a window is at least 1 wide, not {width}")
-        return cls(rules=(Window(width),))
+        return cls(rules=(AnyOf((Window(width), First(first))) if first else Window(width),))
 
     @classmethod
     def prefix(cls, length: int | Int[Tensor, "batch"]) -> Mask:

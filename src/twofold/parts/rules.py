@@ -58,6 +58,16 @@ class Window(Rule):
         return (queries.positions[:, :, None] - keys.positions[:, None, :]).abs() < self.width
 
 
+@dataclass(frozen=True)
+class First(Rule):
+    """The first `count` positions."""
+
+    count: int
+
+    def pairs(self, queries: Places, keys: Places) -> Pairs:
+        return (keys.positions < self.count)[:, None, :].expand(-1, len(queries.slots), -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Prefix(Rule):
     """The first `length` positions are seen by all (an int, or int `[B]`); beyond them, causal."""

@@ -63,6 +63,25 @@ class SearchData:
             raise UserError(f"{self.name}: no training pairs; give more rows, or a split column with train rows")
         return np.array(pairs, dtype=np.int64)
 
+    def few(self, count: int, seed: int) -> SearchData:
+        """Only `count` of the training queries, drawn by the seed; every document stays, and other parts whole.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        asked = self.asked("train")
+        if count > len(asked):
+            raise UserError(f"{count} training queries were asked for, and {self.name} has {len(asked)}; ask for fewer")
+        drawn = np.random.default_rng(seed).permutation(asked)[:count]
+        kept = np.sort(np.concatenate([drawn, np.flatnonzero(self.query_parts != "train")]))
+        return replace(
+            self,
+            queries=tuple(self.queries[i] for i in kept),
+            query_parts=self.query_parts[kept],
+            relevant=tuple(self.relevant[i] for i in kept),
+            rivals=tuple(self.rivals[i] for i in kept) if self.rivals else (),
+        )
+
     def limited(self, limits: Mapping[str, int]) -> SearchData:
         """Keeps at most so many documents of each named part, with their queries; the same ones every time."""
         keep = np.ones(len(self.documents), bool)
