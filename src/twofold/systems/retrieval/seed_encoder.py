@@ -107,9 +107,10 @@ class SeedEncoder(PretrainedSearch):
         assert isinstance(encoder, TextEncoder)
         model = encoder.model
         decoder = presets.decoder(model.vocab, model.dim, self.decoder_layers, max(1, model.dim // 32))
-        if chosen.pretrained:
+        known, own = model.embedding.table, decoder.embedding.table
+        if chosen.pretrained and known is not None and own is not None:
             with torch.no_grad():
-                decoder.embedding.table.copy_(model.embedding.table)
+                own.copy_(known)
         return WithDecoder(encoder, WeakDecoder(decoder, self.span))
 
     def pretraining(self, net: Encoder, batch: TextBatch) -> Loss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -144,5 +144,5 @@ class PretrainedSearch(SearchSystem):
         return replace(super().recipe(), schedule="trapezoid", final=0.0)
 
     def small(self) -> Self:
-        small: Any = super().small()
-        return replace(small, pairs=None, pretrain=min(self.pretrain, 0.7))  # type: ignore[no-any-return]
+        small = super().small()
+        return replace(small, pairs=None, pretrain=min(self.pretrain, 0.7))
