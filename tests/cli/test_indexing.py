@@ -63,6 +63,33 @@ def test_a_graph_is_built_beside_the_vectors(run, notes, encoder, here) -> None:
     assert run(*asked).json == run(*asked, "--engine", "faiss").json
 
 
+def test_an_index_in_qdrant_takes_the_same_calls(run, notes, encoder, here) -> None:
+    pytest.importorskip("qdrant_client")
+    there = ("--engine", "qdrant:store")  # embedded; a server's address goes the same way
+    ran = run("index", notes, "-m", encoder, "-o", "docs/", *there)
+    assert ran.code == 0, ran.error
+    assert ran.out.startswith("docs/: 3 documents, indexed by encoder\n")
+    assert "--fresh" in run("index", notes, "-m", encoder, "-o", "docs", *there).error
+    (here / "more.jsonl").write_text('{"id": "lamp.md", "text": "Lamps are blue"}\n{"id": "new", "text": "a boat"}')
+    assert run("index", "more.jsonl", "-o", "docs", "--add", "--json", *there).json["documents"] == 4
+    assert run("index", "-o", "docs", "--remove", "new", "--json", *there).json["documents"] == 3
+    assert "holds no document new" in run("index", "-o", "docs", "--remove", "new", *there).error
+    (here / "words.jsonl").write_text(
+        '{"id": "lamp.md", "text": "Lamps are blue"}\n{"id": "river.md", "text": "Where the river flows"}\n'
+        '{"id": "door.txt", "text": "Doors"}'
+    )
+    run("index", "words.jsonl", "-m", encoder, "-o", "folder")
+    found = [
+        run("search", *asked, "--json").json["hits"] for asked in (("docs", "a lamp", *there), ("folder", "a lamp"))
+    ]
+    assert [hit["id"] for hit in found[0]] == [hit["id"] for hit in found[1]]
+    (here / "q.tsv").write_text("1\tlamp\n2\triver\n")
+    (here / "q.qrel").write_text("1 0 lamp.md 1\n2 0 river.md 1\n")
+    asked = ("--queries", "q.tsv", "--qrels", "q.qrel", "--json", "--rerank", encoder)
+    assert run("evaluate", "docs", *asked, *there).json == run("evaluate", "folder", *asked).json
+    assert "built by another model" in run("search", "docs", "x", *there, "--built-by", "bm25").error
+
+
 def test_an_index_is_measured(run, notes, here, lexical) -> None:
     run("index", notes, "-o", "i")
     (here / "q.tsv").write_text("1\tlamp\n2\triver\n")
@@ -93,6 +120,9 @@ def test_an_index_is_measured(run, notes, here, lexical) -> None:
         (("index", "notes", "-o", "i", "--engine", "faiss"), "does not compare vectors by dot products"),
         (("search", "there", "x", "--engine", "faiss"), "was built for --engine exact"),
         (("search", "encoder", "x", "--engine", "faiss"), "--engine is that of an index"),
+        (("search", "docs", "x", "--engine", "qdrant://127.0.0.1:1"), "nothing answers at qdrant://127.0.0.1:1"),
+        (("index", "notes", "-o", "a/b", "-m", "encoder", "--engine", "qdrant:s"), "a name instead of a folder"),
+        (("index", "notes", "-o", "i", "--engine", "qdrant:s"), "bm25 has no vectors that Qdrant could compare"),
         (("evaluate", "there", "--engine", "exact"), "--engine is that of an index"),
         (("search", "there", "x", "--documents", "notes"), "--documents is for models"),
         (("search", "there", " "), "a text is empty"),

@@ -33,14 +33,15 @@ def index(
     Args:
         data: a folder of texts, code or a collection; a file; a data set's name; or `Rows`. With `remove` alone: none.
         model: a search model, where it is, or `bm25`; by default `bm25`, and for an index that is there, its own.
-        out: the folder.
+        out: the folder; in Qdrant, a name.
         add: add to the index that is there; a document with the id of another takes its place.
         remove: ids of documents to take out, or a file with one a line.
         columns: wanted column names to the data's.
         device: where to compute.
         dtype: `float32`, `bfloat16`, or `auto`, whichever is faster here.
         fresh: replace the index that is there.
-        engine: `exact` (the default), or `faiss`: a graph finds most of the best dense vectors without looking at all.
+        engine: `exact` (the default); `faiss`: a graph finds most of the best dense vectors without looking at all; or
+            `qdrant://host:port` (`qdrant+https://…`, `qdrant:folder`), where the index has the name `out`.
 
     Raises:
         UserError: nothing to index, a model that cannot search or did not build this index, or `out` is taken.
@@ -77,7 +78,7 @@ def open_index(path: str | Path, model: SearchModel | str | Path | None = None, 
     """An index that `index` wrote.
 
     Args:
-        path: its folder.
+        path: its folder; in Qdrant, its name.
         model: that built it, where it is not where it was.
         engine: as it was built; None for an index in a folder.
 

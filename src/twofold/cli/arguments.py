@@ -73,7 +73,7 @@ def index(p: Parser) -> None:
     p.option("--remove", metavar="IDS", help="take documents out: ids with commas between, or a file with one a line")
     _columns(p)
     p.flag("--fresh", help="build again, and replace the index in the folder")
-    _engine(p, "exact (the default), or faiss: dense vectors through a graph, which misses few of the best")
+    _engine(p, "exact (the default); faiss: dense vectors through a graph; qdrant://host:port: in Qdrant, by that name")
     _computing(p, seed=False)
 
 

@@ -101,6 +101,7 @@ _ALL = (
             "index docs/ -m model/ -o index/",
             "index more.jsonl -o index/ --add",
             "index -o index/ --remove guide.md,old.md",
+            "index docs/ -m model/ -o docs --engine qdrant://localhost:6333",
         ),
         arguments.index,
         "twofold.cli.indexing:index",

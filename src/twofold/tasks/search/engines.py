@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twofold.errors import UserError, unknown
+from twofold.tasks.search import qdrant
 from twofold.tasks.search.kept import KeptIndex
 from twofold.tasks.search.model import SearchModel
 from twofold.tasks.search.segments import holds_index
 from twofold.tasks.search.stored import StoredIndex
 
 LOCAL = ("exact", "faiss")
+SERVER = "qdrant://HOST:PORT"
 
 
 def create(
@@ -22,12 +24,13 @@ def create(
     fresh: bool = False,
     engine: str | None = None,
 ) -> KeptIndex:
-    """A new index of documents by id.
+    """A new index of documents by id: in a folder, or by that name on a server.
 
     Raises:
         UserError: no documents, an empty one, the place is taken, or no such engine for this model.
     """
-    _check(engine)
+    if _remote(engine):
+        return qdrant.QdrantIndex.create(str(engine), place, documents, model, source, fresh)
     return StoredIndex.create(place, documents, model, source, fresh, engine or "exact")
 
 
@@ -41,7 +44,8 @@ def opened(place: str | Path, model: SearchModel | None = None, engine: str | No
     Raises:
         UserError: no index, a damaged one, one of another model, or a folder that was built for another engine.
     """
-    _check(engine)
+    if _remote(engine):
+        return qdrant.QdrantIndex.open(str(engine), place, model)
     found = StoredIndex.open(place, model)
     if engine is not None and engine != found.engine:
         raise UserError(
@@ -51,15 +55,13 @@ def opened(place: str | Path, model: SearchModel | None = None, engine: str | No
 
 
 def holds(place: str | Path, engine: str | None = None) -> bool:
-    """Whether it is an index rather than a model.
-
-    Raises:
-        UserError: there is no such engine.
-    """
-    _check(engine)
-    return holds_index(Path(place))
+    """Whether it is an index rather than a model; on a server everything is."""
+    return _remote(engine) or holds_index(Path(place))
 
 
-def _check(engine: str | None) -> None:
-    if engine is not None and engine not in LOCAL:
-        raise unknown("engine", engine, LOCAL)
+def _remote(engine: str | None) -> bool:
+    if engine is None or engine in LOCAL:
+        return False
+    if qdrant.names(engine):
+        return True
+    raise unknown("engine", engine, (*LOCAL, SERVER))
