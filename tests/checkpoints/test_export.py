@@ -20,8 +20,21 @@ from twofold.checkpoints import export_hf, open_checkpoint
 from twofold.data import batches
 from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
-from twofold.parts import FFN, Attention, Cls, FirstM, Mean, Part, SequenceModel, Stack, TextEncoder
+from twofold.parts import (
+    FFN,
+    Attention,
+    Cls,
+    FirstM,
+    MaxTerms,
+    Mean,
+    Part,
+    SequenceModel,
+    SparseEncoder,
+    Stack,
+    TextEncoder,
+)
 from twofold.parts.projection import Projection
+from twofold.tasks.search import EncoderModel
 
 Make = Callable[..., Made]
 
@@ -152,6 +165,49 @@ def test_text_encoders_open_in_sentence_transformers(
     with torch.inference_mode():
         back = TextEncoder(again.net, again.pooling["pool"], again.pooling["project"], again.pooling["normalise"])
         assert torch.equal(back.eval()(tokens, real), ours)
+
+
+def test_sparse_encoders_open_in_sentence_transformers(make_bert: Make, tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    found = open_checkpoint(make_bert("BertForMaskedLM")[0])
+    net = SparseEncoder(found.net, MaxTerms(), silent=[0, 2, 3]).eval()
+    out = export_hf(net, found.tokenizer, tmp_path / "out", max_len=8)
+    tokens, real = batches.pad(found.tokenizer.encode(TEXTS, max_len=8), found.tokenizer.pad or 0)
+    with torch.inference_mode():
+        ours = net(tokens, real)
+    theirs = library.SparseEncoder(str(out), device="cpu")
+    assert theirs.max_seq_length == 8
+    assert (ours > 0).any()
+    assert not ours[:, [0, 2, 3]].any()
+    assert close(ours, theirs.encode(TEXTS).to_dense())
+    again = EncoderModel.imported(open_checkpoint(out))
+    assert close(ours, torch.tensor(again.encode(TEXTS).values.toarray()))
+
+
+def test_splade_of_sentence_transformers_is_read(make_bert: Make, tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    path, _ = make_bert("BertForMaskedLM")
+    modules = library.sparse_encoder.modules
+    theirs = library.SparseEncoder(
+        modules=[modules.Transformer(str(path), transformer_task="fill-mask"), modules.SpladePooling("max")],
+        device="cpu",
+    )
+    theirs.save(str(tmp_path / "theirs"))
+    ours = EncoderModel.imported(open_checkpoint(tmp_path / "theirs"))
+    assert close(torch.tensor(ours.encode(TEXTS).values.toarray()), theirs.encode(TEXTS).to_dense())
+    config = tmp_path / "theirs" / "1_SpladePooling" / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace('"max"', '"sum"'), encoding="utf-8")
+    with pytest.raises(UserError, match="only by max"):
+        open_checkpoint(tmp_path / "theirs")
+
+
+def test_what_sparse_encoders_cannot_say_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="count_roles"):
+        export_hf(SparseEncoder(bert("mlm"), MaxTerms(), before=1), None, tmp_path / "a")
+    plain = bert()
+    tied = SequenceModel(plain.embedding, plain.stack, parts.TiedHead(120))
+    with pytest.raises(UserError, match="bias"):
+        export_hf(SparseEncoder(tied, MaxTerms(), silent=[1]), None, tmp_path / "b")
 
 
 def test_what_sentence_transformers_has_not(tmp_path: Path) -> None:

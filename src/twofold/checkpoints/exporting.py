@@ -14,10 +14,10 @@ from twofold.checkpoints.formats import Format, fill_up, of_network
 from twofold.checkpoints.formats.base import number
 from twofold.checkpoints.plain import write_json
 from twofold.checkpoints.replace import replacing
-from twofold.checkpoints.sentence import write_pooling
+from twofold.checkpoints.sentence import spoken, write_pooling, write_splade
 from twofold.data.tokenizers import ByteTokenizer, SubwordTokenizer, Tokenizer
 from twofold.errors import UserError
-from twofold.parts import Part, SequenceModel, TextEncoder, packed_layers, unpacked
+from twofold.parts import Part, SequenceModel, SparseEncoder, TextEncoder, packed_layers, unpacked
 
 _HINTS = (
     "max_position_embeddings",
@@ -43,10 +43,11 @@ def export_hf(
 ) -> Path:
     """Writes a folder that `transformers` opens with the same outputs (`AutoModel`, `AutoTokenizer`).
 
-    A `TextEncoder` also gets the modules that make sentence-transformers open it as the same encoder.
+    A `TextEncoder` or `SparseEncoder` also gets the modules that make sentence-transformers open it as the same
+    encoder.
 
     Args:
-        net: a `SequenceModel` or `TextEncoder`.
+        net: a `SequenceModel`, `TextEncoder` or `SparseEncoder`.
         tokenizer: its tokenizer; None leaves it out.
         folder: where to; must be empty or not there.
         hints: what the network does not say, such as the configuration it was imported with: context length
@@ -69,7 +70,7 @@ def export_hf(
             "or keep the model in Twofold's own folder"
         )
     net = net if packed is None else unpacked(net)
-    model = net.model if isinstance(net, TextEncoder) else net
+    model = spoken(net) if type(net) is SparseEncoder else net.model if isinstance(net, TextEncoder) else net
     if not isinstance(model, SequenceModel):
         raise UserError(f"{type(net).__name__} is no sequence model; only those can be exported")
     spec = model.spec()
@@ -94,6 +95,8 @@ def export_hf(
             _write_tokenizer(new, tokenizer, min(limit, max_len or limit), hints.get("chat_template"))
         if isinstance(net, TextEncoder):
             write_pooling(new, net, min(limit, max_len or limit))
+        elif type(net) is SparseEncoder:
+            write_splade(new, model.vocab, min(limit, max_len or limit))
         if card:
             (new / "README.md").write_text(card, encoding="utf-8")
     return target

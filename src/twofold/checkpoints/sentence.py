@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,19 @@ import torch
 from twofold.checkpoints import tensors as weights
 from twofold.checkpoints.plain import read_json, read_json_list, write_json
 from twofold.errors import UserError
-from twofold.parts import Cls, Dense, Last, Max, Mean, Part, TextEncoder, WeightedMean
+from twofold.parts import (
+    Cls,
+    Dense,
+    Last,
+    Max,
+    MaxTerms,
+    Mean,
+    Part,
+    SequenceModel,
+    SparseEncoder,
+    TextEncoder,
+    WeightedMean,
+)
 from twofold.parts.projection import Projection
 
 _POOLS: dict[str, type[Part]] = {
@@ -29,6 +42,8 @@ _FLAGS = {
     "lasttoken": "pooling_mode_lasttoken",
 }
 _PACKAGE = "sentence_transformers.models"
+_SPARSE_PACKAGE = "sentence_transformers.sparse_encoder.models"
+_SILENT = -1e4  # the bias of a term that is never said
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -36,8 +51,9 @@ def read_pooling(folder: Path) -> dict[str, Any] | None:
     """How a sentence-transformers folder makes one vector of a text; None where the folder says nothing of it.
 
     Returns:
-        `pool`: a part; `project`: a part or None; `normalise`: bool; `max_len`: where it cuts texts, in tokens, or
-        None; `prompts`: what it puts before texts, by name.
+        `terms`: whether the vector is weights of the vocabulary, read from a head; `pool`: a part; `project`: a part
+        or None; `normalise`: bool; `max_len`: where it cuts texts, in tokens, or None; `prompts`: what it puts before
+        texts, by name.
 
     Raises:
         UserError: a module or a way of pooling that cannot be represented.
@@ -45,6 +61,7 @@ def read_pooling(folder: Path) -> dict[str, Any] | None:
     if not (folder / "modules.json").is_file():
         return None
     found: dict[str, Any] = {"pool": None, "project": None, "normalise": False, "max_len": None, "prompts": {}}
+    found["terms"] = False
     for module in read_json_list(folder / "modules.json"):
         kind = str(module.get("type", "")).rpartition(".")[2]
         place = folder / _inside(str(module.get("path", "")), folder)
@@ -54,7 +71,9 @@ def read_pooling(folder: Path) -> dict[str, Any] | None:
             found["project"] = _project(place)
         elif kind == "Normalize":
             found["normalise"] = True
-        elif kind != "Transformer":
+        elif kind == "SpladePooling":
+            found["terms"], found["pool"] = True, _terms(read_json(place / "config.json"))
+        elif kind not in ("Transformer", "MLMTransformer"):
             raise UserError(f"{folder}/modules.json names a module {kind!r}, which cannot be represented")
     if (folder / "sentence_bert_config.json").is_file():
         limit = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
@@ -90,14 +109,55 @@ def write_pooling(folder: Path, net: TextEncoder, max_len: int | None) -> None:
     if net.normalise:
         modules.append((f"{len(modules)}_Normalize", "Normalize"))
         (folder / modules[-1][0]).mkdir()
+    _write_modules(folder, modules, _PACKAGE, max_len)
+
+
+def spoken(net: SparseEncoder) -> SequenceModel:
+    """A sparse encoder's network with its silent terms in the bias of its head, which is all the others know.
+
+    Raises:
+        UserError: logits of some tokens do not count, or the head has no bias; neither can be said elsewhere.
+    """
+    if net.before or net.after:
+        raise UserError(
+            "sentence-transformers counts the logits of every token, and this encoder leaves out those with a role; "
+            "train it with count_roles=true"
+        )
+    bias = getattr(net.model.head, "bias", None)
+    if bias is None:
+        raise UserError("silent terms need a head with a bias to be exported; this one has none")
+    other = copy.deepcopy(net.model)
+    with torch.no_grad():
+        other.head.bias[net.silent] = _SILENT  # type: ignore[union-attr, index]
+    return other
+
+
+def write_splade(folder: Path, vocab: int, max_len: int | None) -> None:
+    """Writes the modules that make sentence-transformers open `folder` as a sparse encoder."""
+    (folder / "1_SpladePooling").mkdir()
+    config = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": vocab}
+    write_json(folder / "1_SpladePooling" / "config.json", config)
+    modules = [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")]
+    _write_modules(folder, modules, _SPARSE_PACKAGE, max_len)
+    write_json(folder / "config_sentence_transformers.json", {"model_type": "SparseEncoder", "prompts": {}})
+
+
+def _write_modules(folder: Path, modules: list[tuple[str, str]], package: str, max_len: int | None) -> None:
     write_json(
         folder / "modules.json",
         [
-            {"idx": number, "name": str(number), "path": path, "type": f"{_PACKAGE}.{kind}"}
+            {"idx": number, "name": str(number), "path": path, "type": f"{package}.{kind}"}
             for number, (path, kind) in enumerate(modules)
         ],
     )
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_len, "do_lower_case": False})
+
+
+def _terms(config: dict[str, Any]) -> Part:
+    asked = config.get("pooling_strategy", "max"), config.get("activation_function", "relu")
+    if asked != ("max", "relu"):
+        raise UserError(f"SPLADE pooling by {asked[0]} of {asked[1]} cannot be represented; only by max of relu")
+    return MaxTerms()
 
 
 def _inside(path: str, folder: Path) -> str:

@@ -119,6 +119,9 @@ class SpladePlus(SearchSystem):
     start_terms: int | None = Field(
         100, ge=1, description="a head without a trained bias starts with so many terms a text; none: as it is"
     )
+    count_roles: bool = Field(
+        False, description="logits of tokens with a role count too, as in sentence-transformers, which export needs"
+    )
     query_terms: int | None = Field(None, ge=1, description="only so many of a query's heaviest terms are used")
     document_terms: int | None = Field(None, ge=1, description="only so many of a document's heaviest are indexed")
 
@@ -134,7 +137,8 @@ class SpladePlus(SearchSystem):
         """The backbone with a head over its vocabulary; tokens with a role neither speak nor are spoken of."""
         backbone, tokenizer = chosen.model, chosen.tokenizer
         model = SequenceModel(backbone.embedding, backbone.stack, head(chosen))
-        return SparseEncoder(model, MaxTerms(), silent_tokens(tokenizer), *around(tokenizer))
+        apart = (0, 0) if self.count_roles else around(tokenizer)
+        return SparseEncoder(model, MaxTerms(), silent_tokens(tokenizer), *apart)
 
     def small(self) -> Self:
         small: Any = super().small()

@@ -15,7 +15,7 @@ from twofold import computing, progress
 from twofold.checkpoints import Imported, folder
 from twofold.data import batches
 from twofold.errors import UserError
-from twofold.parts import Encoder, Mean, TextEncoder
+from twofold.parts import Encoder, Mean, SparseEncoder, TextEncoder
 from twofold.parts.encoders import Side
 from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
@@ -304,9 +304,14 @@ class EncoderModel(SearchModel):
 
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:
-        """A sentence encoder from a checkpoint: its own pooling where it names one, else the mean."""
-        pooling = found.pooling or {"pool": Mean(), "project": None, "normalise": True, "max_len": None, "prompts": {}}
-        net = TextEncoder(found.net, pooling["pool"], pooling["project"], normalise=pooling["normalise"])
+        """A sentence encoder from a checkpoint, dense or sparse: its own pooling where it names one, else the mean."""
+        plain = {"pool": Mean(), "project": None, "normalise": True, "max_len": None, "prompts": {}, "terms": False}
+        pooling = found.pooling or plain
+        net: Encoder
+        if pooling["terms"]:
+            net = SparseEncoder(found.net, pooling["pool"])
+        else:
+            net = TextEncoder(found.net, pooling["pool"], pooling["project"], normalise=pooling["normalise"])
         longest = min(pooling["max_len"] or 256, found.net.max_len or 256)
         prompts = pooling["prompts"]
         spec = {
