@@ -123,12 +123,12 @@ def spoken(net: SparseEncoder) -> SequenceModel:
             "sentence-transformers counts the logits of every token, and this encoder leaves out those with a role; "
             "train it with count_roles=true"
         )
-    bias = getattr(net.model.head, "bias", None)
+    other = copy.deepcopy(net.model)
+    bias: torch.Tensor | None = getattr(other.head, "bias", None)
     if bias is None:
         raise UserError("silent terms need a head with a bias to be exported; this one has none")
-    other = copy.deepcopy(net.model)
     with torch.no_grad():
-        other.head.bias[net.silent] = _SILENT  # type: ignore[union-attr, index]
+        bias[net.silent] = _SILENT
     return other
 
 

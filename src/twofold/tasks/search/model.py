@@ -305,10 +305,10 @@ class EncoderModel(SearchModel):
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:
         """A sentence encoder from a checkpoint, dense or sparse: its own pooling where it names one, else the mean."""
-        plain = {"pool": Mean(), "project": None, "normalise": True, "max_len": None, "prompts": {}, "terms": False}
+        plain: dict[str, Any] = {"pool": Mean(), "project": None, "normalise": True, "max_len": None, "prompts": {}}
         pooling = found.pooling or plain
         net: Encoder
-        if pooling["terms"]:
+        if pooling.get("terms"):
             net = SparseEncoder(found.net, pooling["pool"])
         else:
             net = TextEncoder(found.net, pooling["pool"], pooling["project"], normalise=pooling["normalise"])
