@@ -32,7 +32,7 @@ CHANNELS = {
     "multi-head": {"inner": {"kind": "relu", "dim": 8}, "heads": 2},
     "shared-expert": {"dense": "relu", "moe": "gelu"},
 }
-WIRINGS = ("pre", "post", "parallel", "sandwich", "single", "sas", "sas-p")
+WIRINGS = ("pre", "post", "parallel", "sandwich", "single", "sas", "sas-p", "one-skip")
 
 
 def own(kind):

@@ -12,6 +12,7 @@ from twofold.parts.cascades import Cascade
 from twofold.parts.channels import (
     ACTIVATIONS,
     FFN,
+    ISTA,
     ChannelMixer,
     MoE,
     MultiHead,
@@ -35,6 +36,7 @@ from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import (
+    MSSA,
     S6,
     SSD,
     AnyMask,
@@ -71,7 +73,7 @@ from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, cou
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
 from twofold.parts.part import Part, registered
 from twofold.parts.patterns import Pattern
-from twofold.parts.pixels import PixelPerceptron
+from twofold.parts.pixels import PatchEncoder, PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, FirstOrLast, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
@@ -95,6 +97,7 @@ from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Bare,
     Block,
+    OneSkip,
     Parallel,
     PostNorm,
     PreNorm,
@@ -113,8 +116,10 @@ from twofold.parts.trace import Tap, blocks, replaced, trace
 __all__ = [
     "ACTIVATIONS",
     "FFN",
+    "ISTA",
     "LINEAR",
     "MODERNBERT",
+    "MSSA",
     "NORMS",
     "PRESETS",
     "ROUTERS",
@@ -197,6 +202,7 @@ __all__ = [
     "NtkStretch",
     "OneLayer",
     "OneOfSeveral",
+    "OneSkip",
     "Outliers",
     "OverlapEmbedding",
     "Packed",
@@ -206,6 +212,7 @@ __all__ = [
     "PackedTexts",
     "Parallel",
     "Part",
+    "PatchEncoder",
     "Pattern",
     "PixelPerceptron",
     "Pool",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
+from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.channels.ffn import nonlinearity
 from twofold.parts.linear import Dense
 from twofold.parts.part import Part
+from twofold.parts.positions import Learned
+from twofold.parts.stack import Stack
 
 
 class PixelPerceptron(Part):
@@ -30,3 +35,41 @@ class PixelPerceptron(Part):
     def forward(self, images: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch dim"]:
         out: Tensor = self.down(self.act(self.up(images.flatten(1))))
         return out
+
+
+class PatchEncoder(Part):
+    """A vision transformer without its head: square patches as tokens, in rows, and the mean of their last states.
+
+    `[B, height, width, channels] -> [B, dim]`. Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, with the mean
+    in place of a class token.
+
+    Args:
+        stack: of any mixers that are not causal.
+        shape: height, width and channels of an image.
+        patch: side of a patch; it divides height and width.
+        dim: width of the states.
+
+    Raises:
+        UserError: patches that do not fill an image.
+    """
+
+    def __init__(self, stack: Stack, shape: Sequence[int], patch: int, dim: int) -> None:
+        super().__init__()
+        at_least_one("PatchEncoder", patch=patch, dim=dim)
+        height, width, channels = shape
+        if height % patch or width % patch:
+            raise UserError(
+                f"patches of {patch} pixels do not fill images of {height} x {width}; use a divisor of both"
+            )
+        self.stack, self.patch = stack, patch
+        self.embed = Dense(patch * patch * channels, dim)
+        self.position = Learned((height // patch) * (width // patch), dim)
+
+    def tokens(self, images: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch patches pixels"]:
+        """The patches, row by row, each flattened."""
+        rows = images.unflatten(2, (-1, self.patch)).unflatten(1, (-1, self.patch))
+        return rows.transpose(2, 3).flatten(3).flatten(1, 2)
+
+    def forward(self, images: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch dim"]:
+        states = self.embed(self.tokens(images)) + self.position.weight
+        return self.stack(states).mean(1)

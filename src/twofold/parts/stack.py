@@ -160,6 +160,18 @@ class ShapedParallel(Wiring):
         return y if block.channel is None else y + self.gain * block.channel(normed, mask)
 
 
+class OneSkip(Wiring):
+    """`x + mixer(norm(x))`, then `channel(norm(x))`: a residual around the mixer alone (CRATE).
+
+    Yu et al. 2023, equation 4, https://arxiv.org/abs/2311.13110; for `ISTA`, which keeps what it reads by itself.
+    """
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        if block.mixer is not None:
+            x = x + block.mixer(block.mixer_norm(x), mask, cache)
+        return x if block.channel is None else cast(States, block.channel(block.channel_norm(x), mask))
+
+
 class Block(Part):
     """One layer: a mixer along the sequence and a channel mixer along the features.
 
@@ -291,7 +303,8 @@ _ENTRY = ("mixer", "channel", "position", "times")
 
 
 def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
-    """A wiring by the name that presets use: pre, post, parallel, sandwich, single, sas, sas-p. `norm` makes its norms.
+    """A wiring by the name that presets use: pre, post, parallel, sandwich, single, sas, sas-p,
+    one-skip. `norm` makes its norms.
 
     Raises:
         UserError: unknown name.
@@ -304,6 +317,7 @@ def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
         "single": Single,
         "sas": Shaped,
         "sas-p": ShapedParallel,
+        "one-skip": OneSkip,
     }
     if name not in known:
         raise unknown("wiring", name, known)

@@ -2,11 +2,13 @@
 
 from twofold.parts.channels.depth import OneLayer, ThreeLayer, feed_forward, set_channels
 from twofold.parts.channels.ffn import ACTIVATIONS, FFN, ChannelMixer, nonlinearity
+from twofold.parts.channels.ista import ISTA
 from twofold.parts.channels.moe import MoE, MultiHead, SharedExpert
 
 __all__ = [
     "ACTIVATIONS",
     "FFN",
+    "ISTA",
     "ChannelMixer",
     "MoE",
     "MultiHead",

@@ -10,6 +10,7 @@ from twofold.parts.mixers.hyena import Hyena, ImplicitFilter, LongFilter, ModalF
 from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.mixer import AnyMask, Mixer
+from twofold.parts.mixers.mssa import MSSA
 from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
 from twofold.parts.mixers.shaped_attention import ShapedAttention
 from twofold.parts.mixers.sparse_attention import (
@@ -23,6 +24,7 @@ from twofold.parts.mixers.sparse_attention import (
 from twofold.parts.mixers.spatial_gate import SpatialGate
 
 __all__ = [
+    "MSSA",
     "S6",
     "SSD",
     "AnyMask",

@@ -134,12 +134,16 @@ class Attention(Mixer):
         else:
             queries, keys = _kv(cache).place(x.shape[0], x.shape[1], mask)
         x = self.position.embed(x, queries.positions)
-        q = self.split(self.query(x), self.heads)
-        k, v = self.split(self.key(x), self.kv_heads), self.split(self.value(x), self.kv_heads)
+        q, k, v = self.maps(x)
         q, k = self.position.rotate(q, k, queries.positions, queries.positions)
         if cache is not None:
             k, v = _kv(cache).append(k, v)
         return q, k, v, queries, keys
+
+    def maps(self, x: Float[Tensor, "batch time dim"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`, before positions."""
+        k, v = self.split(self.key(x), self.kv_heads), self.split(self.value(x), self.kv_heads)
+        return self.split(self.query(x), self.heads), k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
         """What each head takes from the values: `[B, H, T, d]`."""

@@ -17,7 +17,18 @@ from twofold.catalog import Budget
 from twofold.data.batches import Order, TokenOrder
 from twofold.errors import UserError
 from twofold.objectives import Loss
-from twofold.parts import Mean, Part, PixelPerceptron, SequenceHead, SequenceModel, TextClassifier, Tower
+from twofold.parts import (
+    Headed,
+    Mean,
+    Part,
+    PatchEncoder,
+    Pattern,
+    PixelPerceptron,
+    SequenceHead,
+    SequenceModel,
+    TextClassifier,
+    Tower,
+)
 from twofold.tasks import backbones
 from twofold.tasks.classify.data import ClassifyData
 from twofold.tasks.classify.model import ClassifyModel, settings
@@ -170,6 +181,15 @@ def perceptron(data: ClassifyData, hidden: int, dim: int, seed: int) -> tuple[Im
     reader = ImageReader(np.shape(data.inputs)[1:])
     torch.manual_seed(seed)
     return reader, PixelPerceptron(int(np.prod(reader.shape)), hidden, dim)
+
+
+def patch_classifier(data: ClassifyData, pattern: Pattern, patch: int, seed: int) -> ClassifyModel:
+    """A classifier of images that are read as patches, by a stack of any pattern."""
+    reader = ImageReader(np.shape(data.inputs)[1:])
+    torch.manual_seed(seed)
+    encoder = PatchEncoder(pattern.stack(causal=False), reader.shape, patch, pattern.dim)
+    net = Headed(encoder, SequenceHead(pattern.dim, data.target.outputs))
+    return ClassifyModel(net, None, settings(data.target, reader))
 
 
 def training_store(model: ClassifyModel, data: ClassifyData) -> Any:
