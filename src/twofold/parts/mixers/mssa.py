@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,8 +40,7 @@ class MSSA(Attention):
     @property
     def subspaces(self) -> Float[Tensor, "heads p dim"]:
         """U_kᵀ of every head."""
-        weight: Tensor = self.query.weight
-        return weight.unflatten(0, (self.heads, self.head_dim))
+        return cast(Tensor, self.query.weight).unflatten(0, (self.heads, self.head_dim))
 
     def flops(self, time: int) -> int:
         inner = self.heads * self.head_dim

@@ -84,7 +84,10 @@ class Crate(SequenceSystem, Analysis):
         if data.modality == "image":
             return patch_classifier(data, self.pattern(), self.patch, seed)
         name = f"crate-{self.layers}x{self.dim}"
-        return ClassifySystem(backbone=name, tokens=self.length, batch=self.batch, lr=self.lr).start(data, seed)
+        texts = ClassifySystem(
+            backbone=name, tune_layers=0, examples=None, tokens=self.length, batch=self.batch, lr=self.lr
+        )
+        return texts.start(data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
         if not isinstance(data, ClassifyData):
