@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from twofold.errors import UserError
 from twofold.measure.memory import Peak, peak_memory
 from twofold.parts import Block, Head, SequenceModel, count_weights
-from twofold.parts.caches import bytes_at
+from twofold.parts.hierarchy import Hierarchy
 from twofold.surgery import block_flops
 
 __all__ = [
@@ -92,7 +92,7 @@ def cost(net: SequenceModel, length: int) -> Cost:
     Raises:
         UserError: a part that does not say what it costs; names it.
     """
-    flops = block_flops(net, length)
+    flops = net.flops(length) / length if isinstance(net, Hierarchy) else block_flops(net, length)
     if isinstance(net.head, Head):
         flops += net.head.flops(1, net.dim)
     elif net.head is not None:
@@ -108,7 +108,7 @@ def context_costs(net: SequenceModel, length: int) -> dict[str, float]:
         cache = net.new_cache(1, length)
     except UserError:
         return found
-    return found | {"cache_bytes": float(bytes_at(cache, length))}
+    return found | {"cache_bytes": float(cache.bytes_at(length))}
 
 
 def tensor_bytes(net: nn.Module) -> int:

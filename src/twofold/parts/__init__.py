@@ -32,6 +32,7 @@ from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
+from twofold.parts.hierarchy import Hierarchy, PatchStage
 from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.masks import Mask
@@ -165,6 +166,7 @@ __all__ = [
     "Head",
     "HeadScorer",
     "Headed",
+    "Hierarchy",
     "Hydra",
     "Hyena",
     "IdentityRNN",
@@ -213,6 +215,7 @@ __all__ = [
     "Parallel",
     "Part",
     "PatchEncoder",
+    "PatchStage",
     "Pattern",
     "PixelPerceptron",
     "Pool",

@@ -32,6 +32,12 @@ class Cache:
         """Bytes that the remembered tokens take (not what was set aside for more)."""
         raise NotImplementedError
 
+    def bytes_at(self, length: int) -> int:
+        """What a fresh cache would hold after `length` tokens, in bytes; found without running the network. Afterwards
+        the cache is of no use."""
+        self.length = length
+        return self.nbytes
+
     def rewind(self, n: int) -> None:
         """Forgets the last `n` tokens.
 
@@ -431,6 +437,9 @@ class StackCache(Cache):
     def nbytes(self) -> int:
         return sum(layer.nbytes for layer in self.layers if layer is not None)
 
+    def bytes_at(self, length: int) -> int:
+        return sum(layer.bytes_at(length) for layer in self.layers if layer is not None)
+
     def rewind(self, n: int) -> None:
         if not 0 <= n <= self.length:
             raise UserError(f"cannot rewind {n} tokens of {self.length}")
@@ -452,12 +461,3 @@ class StackCache(Cache):
         start = self.length - tail
         self.ledger.branch(paths + start, start, self.length)
         self.length = start + paths.shape[1]
-
-
-def bytes_at(cache: Cache, length: int) -> int:
-    """What a fresh cache would hold after `length` tokens, in bytes; found without running the network. Afterwards the
-    cache is of no use."""
-    if isinstance(cache, StackCache):
-        return sum(bytes_at(layer, length) for layer in cache.layers if layer is not None)
-    cache.length = length
-    return cache.nbytes
