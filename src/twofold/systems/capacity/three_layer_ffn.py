@@ -7,6 +7,7 @@ https://arxiv.org/abs/2505.06633
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -155,7 +156,7 @@ class ThreeLayerFfn(StudySystem):
             history.seconds,
             sum(last) / len(last),
             bits["test"],
-            bits["validation"],
+            bits["validation"] * math.log(2),
             tuple((point["seconds"], point["loss"]) for point in history.curve),
         )
 
@@ -169,22 +170,22 @@ class ThreeLayerFfn(StudySystem):
         paper="three-layer feed-forward parts with fewer blocks: lower training loss with fewer parameters in less "
         "time (Booksum, WikiText-103; for example 10 blocks against 24)",
         arms=(
-            Arm("three-layer-ffn", k=(2,), blocks=(5,), steps=150, texts=100),
-            Arm("three-layer-ffn", k=(3,), blocks=(2,), steps=150, texts=100),
+            Arm("three-layer-ffn", k=(2,), blocks=(5,), steps=400, texts=100),
+            Arm("three-layer-ffn", k=(3,), blocks=(2,), steps=400, texts=100),
         ),
         data="pydoc",
         metric="training_loss",
         direction="lower",
         by=0.01,
-        repeats=3,
+        repeats=5,
         side=tuple(
-            Arm("three-layer-ffn", k=(k,), blocks=(n,), steps=150, texts=100)
+            Arm("three-layer-ffn", k=(k,), blocks=(n,), steps=400, texts=100)
             for k, n in ((0, 14), (1, 11), (2, 4), (3, 3))
         ),
         tune={"lr": (2e-3, 4e-3)},
         trial={"steps": 100, "texts": 50},
         tune_by="validation_loss",
-        minutes=3,
+        minutes=8,
     )
 
 
