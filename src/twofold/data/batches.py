@@ -83,6 +83,34 @@ class Order:
         return np.concatenate(pieces)
 
 
+class ClassOrder:
+    """Like `Order`, with `each` items of every class that takes part in a batch.
+
+    A batch holds as many classes as fit, chosen anew at every step where not all do; classes of fewer items give the
+    same ones again. Depends on the arguments and the step alone.
+
+    Raises:
+        UserError: one class only, or a batch that does not hold two classes.
+    """
+
+    def __init__(self, labels: ArrayLike, batch: int, each: int, seed: int = 0) -> None:
+        values = np.asarray(labels)
+        self._members = [np.flatnonzero(values == c) for c in np.unique(values)]
+        count = batch // max(1, each)
+        if len(self._members) < 2 or each < 1 or count < 2:
+            raise UserError(
+                f"batches of {batch} with {each} items of a class, from {len(self._members)} classes; there must be at "
+                f"least two classes, and a batch must hold two of them: use batch={2 * max(1, each)} or more"
+            )
+        self._classes = Order(len(self._members), min(count, len(self._members)), seed)
+        self._each, self._seed = batch // self._classes.batch, seed
+
+    def __call__(self, step: int) -> Indices:
+        random = np.random.default_rng((self._seed, step))
+        chosen = [random.permutation(self._members[c]) for c in self._classes(step)]
+        return np.concatenate([np.resize(items, self._each) for items in chosen])
+
+
 class TokenOrder:
     """Like `Order`, for items of mixed lengths: batches of like lengths with at most `tokens` places each.
 

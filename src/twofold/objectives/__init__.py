@@ -3,6 +3,7 @@
 from twofold.objectives import classification, distillation, margins, ranking
 from twofold.objectives.causal import causal
 from twofold.objectives.contrastive import info_nce
+from twofold.objectives.information import informative_codes
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
 from twofold.objectives.nested import nested
@@ -16,6 +17,7 @@ __all__ = [
     "distillation",
     "flops",
     "info_nce",
+    "informative_codes",
     "margins",
     "mask_tokens",
     "masked",

@@ -23,6 +23,7 @@ from twofold.parts.channels import (
     set_channels,
 )
 from twofold.parts.classifiers import Headed, TextClassifier
+from twofold.parts.codes import CodeClasses, CodeEncoder, CodeHead, CodeNeighbours, look_up
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
@@ -68,7 +69,15 @@ from twofold.parts.mixers import (
     long_conv,
 )
 from twofold.parts.model import SequenceModel
-from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
+from twofold.parts.neighbours import (
+    EuclideanNeighbours,
+    HammingNeighbours,
+    Likeness,
+    LogitLink,
+    LogLink,
+    Neighbours,
+    SignNeighbours,
+)
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
@@ -145,6 +154,10 @@ __all__ = [
     "ChannelMixer",
     "Cls",
     "CodeAttention",
+    "CodeClasses",
+    "CodeEncoder",
+    "CodeHead",
+    "CodeNeighbours",
     "ColumnAttention",
     "CompactMatrix",
     "ConvCache",
@@ -163,6 +176,7 @@ __all__ = [
     "FirstM",
     "FirstOrLast",
     "FixedAttention",
+    "HammingNeighbours",
     "Head",
     "HeadScorer",
     "Headed",
@@ -176,6 +190,7 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Learned",
+    "Likeness",
     "Linear",
     "LinearStretch",
     "Llama3Stretch",
@@ -238,6 +253,7 @@ __all__ = [
     "SequenceModel",
     "ShapedAttention",
     "SharedExpert",
+    "SignNeighbours",
     "Single",
     "Sinusoid",
     "SparseEncoder",
@@ -292,6 +308,7 @@ __all__ = [
     "linear_kind",
     "llama",
     "long_conv",
+    "look_up",
     "modernbert",
     "pack",
     "pack_texts",

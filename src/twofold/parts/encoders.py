@@ -21,9 +21,11 @@ class Encoder(Part, abstract=True):
 
     Attributes:
         sparse: vectors `[B, V]` are mostly zeros, one value for each token of the vocabulary.
+        codes: it gives log-probabilities of symbols `[B, length, size]`; documents are kept as their likeliest ones.
     """
 
     sparse: ClassVar[bool] = False
+    codes: ClassVar[bool] = False
 
     def tower(self, side: Side) -> Tower:
         """What encodes the texts of one side."""
@@ -38,7 +40,7 @@ class Encoder(Part, abstract=True):
     @property
     def by_dot(self) -> bool:
         """Whether scores are dot products, one vector a text."""
-        return not self.sparse
+        return not self.sparse and not self.codes
 
     @property
     def by_products(self) -> bool:

@@ -69,7 +69,11 @@ class Neighbours(Part):
         return self.placed(states) @ self.vectors.T
 
     def forward(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch outputs"]:
-        best, place = self.likeness(states).topk(self.k, dim=-1)
+        return self.answer(self.likeness(states))
+
+    def answer(self, likeness: Float[Tensor, "batch known"]) -> Float[Tensor, "batch outputs"]:
+        """What is given, from how near each known vector is."""
+        best, place = likeness.topk(self.k, dim=-1)
         weights = (best / self.temperature).softmax(-1)
         mean = torch.einsum("bk,bko->bo", weights, self.values[place])
         return mean if self.link is None else self.link(mean)
@@ -85,3 +89,47 @@ class EuclideanNeighbours(Neighbours):
     def likeness(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch known"]:
         """How near each known vector is."""
         return -torch.cdist(self.placed(states), self.vectors).square() / 2
+
+
+class SignNeighbours(Neighbours):
+    """As `Neighbours`, with known vectors kept as their signs, a bit a number: the likeness is `x · sign(known)`.
+
+    Signs are taken around the mean of what is known, so that bits come out even.
+    """
+
+    centre: Tensor
+
+    def __init__(
+        self, known: int, dim: int, outputs: int, k: int = 5, temperature: float = 0.1, link: Part | None = None
+    ) -> None:
+        super().__init__(known, dim, outputs, k, temperature, link)
+        self.register_buffer("centre", torch.zeros(dim))
+
+    def know(self, vectors: Float[Tensor, "known dim"], values: Float[Tensor, "known outputs"]) -> SignNeighbours:
+        """Takes the signs of what is known."""
+        self.centre.copy_(vectors.float().mean(0))
+        self.vectors.copy_(torch.where(vectors.float() >= self.centre, 1.0, -1.0))
+        self.values.copy_(values)
+        return self
+
+    def placed(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return states.float() - self.centre
+
+
+class HammingNeighbours(SignNeighbours):
+    """As `SignNeighbours`, with the asked vector as its signs too: the likeness is the width less twice the bits that
+    differ."""
+
+    def placed(self, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return torch.where(states.float() >= self.centre, 1.0, -1.0)
+
+
+class Likeness(Part):
+    """How near each known item is, in place of what is answered from it: `[B, ...] -> [B, known]`."""
+
+    def __init__(self, head: Neighbours) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, states: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch known"]:
+        return self.head.likeness(states)

@@ -45,6 +45,9 @@ class PixelMlp(TrainedSystem):
     )
     components: int | None = Field(None, ge=1, description="neighbours: principal components; default: whole vectors")
     distance: Distance = Field("cosine", description="neighbours: how embeddings are compared")
+    examples: int | None = Field(
+        None, ge=1, description="learn from so many examples, drawn by the seed; none: from all"
+    )
     batch: int = Field(64, ge=1, description="images in a batch")
     lr: float = Field(3e-3, gt=0, description="highest learning rate")
 
@@ -76,6 +79,7 @@ class PixelMlp(TrainedSystem):
         folder: str | Path | None = None,
         until: float | None = None,
     ) -> Fitted:
+        data = data if self.examples is None else data.few(self.examples, seed)
         fitted = super().fit(data, budget, seed=seed, folder=folder, until=until)
         if self.answer == "neighbours":
             model = fitted.model
@@ -89,7 +93,7 @@ class PixelMlp(TrainedSystem):
         return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
-        return replace(self, hidden=16, batch=16)  # type: ignore[type-var]
+        return replace(self, hidden=16, batch=16, examples=None)  # type: ignore[type-var]
 
 
 def cut_by_components(vectors: torch.Tensor, values: Any, data: ClassifyData, given: PixelMlp) -> Part:

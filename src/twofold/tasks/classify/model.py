@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from twofold.data.rows import listed
 from twofold.errors import UserError
+from twofold.parts import Likeness, Neighbours
 from twofold.tasks.classify.data import Inputs
 from twofold.tasks.classify.readers import Reader
 from twofold.tasks.classify.targets import OneLabel, Prediction, Target
@@ -53,6 +55,20 @@ class ClassifyModel(Model):
         if encoder is None:
             raise UserError(f"{self.name} makes no vectors of its inputs; it has no encoder below a head")
         return self.reader.outputs(self, encoder, inputs)
+
+    def likeness(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+        """How near each item that it knows is to each input, `[n, known]`, and the known items' classes, `[known]`.
+
+        Raises:
+            UserError: it does not answer from known items.
+        """
+        other = copy.deepcopy(self.net)
+        for name, part in other.named_modules():
+            if isinstance(part, Neighbours):
+                above, _, last = name.rpartition(".")
+                setattr(other.get_submodule(above), last, Likeness(part))
+                return self.reader.outputs(self, other, inputs), part.values.argmax(-1).cpu().numpy()
+        raise UserError(f"{self.name} knows no items by themselves; set answer=neighbours")
 
     def probabilities(self, inputs: Inputs) -> np.ndarray:
         """The probability of every label, `[n, labels]`; for numbers the numbers themselves, `[n]`.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from twofold.data import Rows, read
+from twofold.measure import retrieval
 from twofold.tasks.classify.data import PARTS, SHARES, ClassifyData, from_rows, take
 from twofold.tasks.classify.model import ClassifyModel
 from twofold.tasks.model import Model
@@ -33,11 +34,21 @@ class ClassifyTask(Task):
         return data.target.metric
 
     def evaluate(self, model: Model, data: ClassifyData, part: str = "test", **setting: Any) -> Evaluation:
-        """Figures over one part; `setting` may name another main figure with `metric`, which changes nothing else."""
+        """Figures over one part.
+
+        Args:
+            setting: `gallery`: of a model that answers from known items, also how it ranks all of them, those of the
+                input's class being the ones to find (`map`). `metric` names another main figure and changes nothing.
+        """
         assert isinstance(model, ClassifyModel)
         inputs, values = data.part(part)
         judged = data.target.judge(model.probabilities(inputs), values)
-        return Evaluation(judged.figures, judged.items, judged.tables)
+        figures, items = judged.figures, judged.items
+        if setting.get("gallery"):
+            likeness, classes = model.likeness(inputs)
+            items = precision(likeness, classes, values)
+            figures = {**figures, "map": float(items.mean())}
+        return Evaluation(figures, items, judged.tables)
 
     def describe(self, data: ClassifyData) -> dict[str, Any]:
         counts = {p: {f"{data.modality}s": int(np.count_nonzero(data.parts == p))} for p in PARTS}
@@ -56,3 +67,15 @@ class ClassifyTask(Task):
         assert isinstance(model, ClassifyModel)
         inputs = data.part("test")[0]
         return model.predict, [take(inputs, np.array([i])) for i in range(len(inputs))]
+
+
+def precision(likeness: np.ndarray, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Average precision of each asked item, `[n]`: known items ranked by `likeness` `[n, known]`, found by class.
+
+    Items of equal likeness are put in an order by chance, the same one always.
+    """
+    order = np.random.default_rng(0).permutation(likeness.shape[1])
+    ranked = order[np.argsort(-likeness[:, order], axis=1, kind="stable")]
+    places = {c: dict.fromkeys(np.flatnonzero(known == c).tolist(), 1) for c in np.unique(asked).tolist()}
+    found: np.ndarray = retrieval.from_positions(ranked, [places[c] for c in asked.tolist()], ("map",))["map"]
+    return found

@@ -16,7 +16,10 @@ from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.tasks.search import lexical
-from twofold.tasks.search.vectors import Dense, Sparse, best, joined, open_sparse
+from twofold.tasks.search.vectors import Codes, Dense, Sparse, Tables, best, joined, open_sparse
+
+Encoded = Dense | Sparse | Codes
+"""What a model makes of texts."""
 
 if TYPE_CHECKING:
     from twofold.tasks.search.model import EncoderModel
@@ -47,7 +50,7 @@ class Asked(Sequence[str]):
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
-        self._vectors: dict[int, Dense | Sparse] = {}
+        self._vectors: dict[int, Encoded] = {}
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -55,7 +58,7 @@ class Asked(Sequence[str]):
     def __getitem__(self, place: Any) -> Any:
         return self.texts[place]
 
-    def vectors(self, model: EncoderModel) -> Dense | Sparse:
+    def vectors(self, model: EncoderModel) -> Encoded:
         """The queries' vectors by that model."""
         if id(model) not in self._vectors:
             self._vectors[id(model)] = model.encode(self.texts, side="query")
@@ -145,6 +148,33 @@ class ExactIndex:
     @classmethod
     def open(cls, model: EncoderModel, folder: Path) -> ExactIndex:
         return cls(model, Dense.open(folder / "vectors.safetensors"))
+
+
+class CodeIndex:
+    """Documents' codes, each scored from a table of the query as the network says."""
+
+    def __init__(self, model: EncoderModel, codes: Codes) -> None:
+        self.model, self.codes = model, codes
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def nbytes(self) -> int:
+        return self.codes.nbytes
+
+    def search(self, queries: Sequence[str], k: int) -> Found:
+        """The best `k` documents of each query."""
+        tables = Asked.of(queries).vectors(self.model)
+        assert isinstance(tables, Tables)
+        return Found(*tables.top(self.codes, k, self.model.net.score))
+
+    def save(self, folder: Path) -> None:
+        self.codes.save(folder / "codes.safetensors")
+
+    @classmethod
+    def open(cls, model: EncoderModel, folder: Path) -> CodeIndex:
+        return cls(model, Codes.open(folder / "codes.safetensors"))
 
 
 class InvertedIndex:

@@ -21,10 +21,19 @@ from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.graph import GraphIndex
-from twofold.tasks.search.index import ExactIndex, Index, InvertedIndex, LexicalIndex, open_documents, save_documents
+from twofold.tasks.search.index import (
+    CodeIndex,
+    Encoded,
+    ExactIndex,
+    Index,
+    InvertedIndex,
+    LexicalIndex,
+    open_documents,
+    save_documents,
+)
 from twofold.tasks.search.passages import Reranked, holds_store, store_of
 from twofold.tasks.search.stages import Plan, StagedIndex, by_width
-from twofold.tasks.search.vectors import Dense, Multi, Sparse
+from twofold.tasks.search.vectors import Codes, Dense, Multi, Sparse, Tables
 
 
 @dataclass(frozen=True)
@@ -162,8 +171,10 @@ class EncoderModel(SearchModel):
             return [[*echo["before"], *x[:limit], *echo["between"], *x[:limit]] for x in once]
         return self.tokenizer.encode([prefix + t[:cut] for t in texts], max_len=limit)
 
-    def encode(self, texts: Sequence[str], side: Side = "document") -> Dense | Sparse:
+    def encode(self, texts: Sequence[str], side: Side = "document") -> Encoded:
         """Vectors of texts in float32, in the order given: `[n, d]`, `[n, m, d]` or sparse `[n, V]`.
+
+        An encoder of codes gives documents as codes, and queries as tables of what each symbol is worth to them.
 
         Texts of like length share a batch, so that little is spent on padding.
         """
@@ -174,7 +185,7 @@ class EncoderModel(SearchModel):
         tower = net.tower(side)
         pad = self.tokenizer.pad or 0  # type: ignore[union-attr]
         groups = batches.buckets([len(s) for s in sequences], _places(net))
-        found: list[Dense | Sparse] = []
+        found: list[Encoded] = []
         with progress.stage(f"encode {len(texts):,} texts", total=len(texts)) as stage:
             for group in groups:
                 ids, real = batches.pad([sequences[i] for i in group], pad)
@@ -185,10 +196,12 @@ class EncoderModel(SearchModel):
         if not found:
             return Dense(torch.empty(0, 0))
         first: Any = found[0]
-        whole: Dense | Sparse = first.joined(*found[1:])
+        whole: Encoded = first.joined(*found[1:])
         return whole.take(np.argsort(np.concatenate(groups)))
 
-    def _vectors(self, values: torch.Tensor, side: Side) -> Dense | Sparse:
+    def _vectors(self, values: torch.Tensor, side: Side) -> Encoded:
+        if self.net.codes:
+            return Tables(values) if side == "query" else Codes.of(values.argmax(-1), values.shape[-1])
         if not self.net.sparse:
             width = self.spec.get("width")
             cut = values if width is None else self.net.tower(side).cut(values, int(width))
@@ -275,23 +288,29 @@ class EncoderModel(SearchModel):
             return self.index_vectors(own)
         return Reranked(LexicalIndex(lexical.fit_bm25(documents)), store_of(self, own), int(depth))
 
-    def index_vectors(self, vectors: Dense | Sparse) -> Index:
+    def index_vectors(self, vectors: Encoded) -> Index:
         """An index over documents that were encoded before."""
+        if isinstance(vectors, Codes):
+            return CodeIndex(self, vectors)
         return InvertedIndex.of(self, vectors) if isinstance(vectors, Sparse) else self._dense_index(vectors)
 
-    def vectors_of(self, index: Index) -> Dense | Sparse:
+    def vectors_of(self, index: Index) -> Encoded:
         """The documents' vectors that an index of this model holds."""
         if isinstance(index, GraphIndex):
             index = index.exact
         first = index.first if isinstance(index, StagedIndex) else index
         if isinstance(first, InvertedIndex):
             return Sparse(first.postings.T.tocsr())
+        if isinstance(first, CodeIndex):
+            return first.codes
         assert isinstance(first, ExactIndex)
         return first.vectors
 
     def open_index(self, path: Path) -> Index:
         if holds_store(path):
             return Reranked.open(self, path, int(self.spec.get("depth") or 100))
+        if self.net.codes:
+            return CodeIndex.open(self, path)
         return (
             InvertedIndex.open(self, path)
             if self.net.sparse

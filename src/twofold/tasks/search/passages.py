@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from twofold.tasks.search.index import Asked, LexicalIndex
+from twofold.tasks.search.index import Asked, Encoded, LexicalIndex
 from twofold.tasks.search.stages import Stage, StagedIndex
-from twofold.tasks.search.vectors import Dense, Sparse, broken, read_tensors
+from twofold.tasks.search.vectors import Codes, Sparse, broken, read_tensors
 
 if TYPE_CHECKING:
     from twofold.tasks.search.model import EncoderModel
@@ -152,6 +152,7 @@ class LookUp:
     def among(self, queries: Sequence[str], positions: np.ndarray) -> np.ndarray:
         """The scores of some passages of each query, `[queries, candidates]` as their positions."""
         vectors = Asked.of(queries).vectors(self.model)
+        assert not isinstance(vectors, Codes)
         scores = np.zeros(positions.shape, np.float32)
         for row, some in enumerate(positions):
             if isinstance(vectors, Sparse):
@@ -188,8 +189,9 @@ class Reranked(StagedIndex):
         return cls(LexicalIndex.open(folder / _FIRST), LookUp(model, kind.open(folder / _FILE)), depth)
 
 
-def store_of(model: EncoderModel, vectors: Dense | Sparse) -> LookUp:
+def store_of(model: EncoderModel, vectors: Encoded) -> LookUp:
     """Passages' vectors, stored."""
+    assert not isinstance(vectors, Codes)
     return LookUp(model, TermStore.of(vectors) if isinstance(vectors, Sparse) else TableStore.of(vectors))
 
 

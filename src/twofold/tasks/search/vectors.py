@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
+from twofold.coding import symbols
 from twofold.errors import UserError
+from twofold.parts import look_up
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Queries' vectors and documents' vectors to `[queries, documents]`."""
@@ -97,6 +99,85 @@ class Dense(Vectors):
 
 class Multi(Dense):
     """Several vectors a text, `[n, m, d]`; how they meet the other side's is for the network to say."""
+
+
+@dataclass(frozen=True)
+class Codes(Vectors):
+    """A few symbols a text, kept in as few bits as they need.
+
+    Args:
+        packed: `[n, bytes]`, as `coding.symbols.pack` has it.
+        length: symbols of a code.
+        size: of the alphabet.
+    """
+
+    packed: UInt8[Tensor, "n bytes"]
+    length: int
+    size: int
+
+    @classmethod
+    def of(cls, values: Int[Tensor, "n length"], size: int) -> Codes:
+        """Codes from their symbols."""
+        return cls(torch.from_numpy(symbols.pack(values.numpy(), size)), values.shape[1], size)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @property
+    def nbytes(self) -> int:
+        return self.packed.numel()
+
+    @property
+    def values(self) -> Int[Tensor, "n length"]:
+        """The symbols."""
+        return torch.from_numpy(symbols.unpack(self.packed.numpy(), self.length, self.size))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        return replace(self, packed=self.packed[torch.as_tensor(np.asarray(indices, dtype=np.int64))])
+
+    def joined(self, *others: Self) -> Self:
+        return replace(self, packed=torch.cat([self.packed, *(o.packed for o in others)]))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"codes": self.packed.contiguous(), "alphabet": torch.tensor([self.length, self.size])}
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """Codes from a file, memory-mapped.
+
+        Raises:
+            UserError: the file is missing or broken.
+        """
+        found = read_tensors(file, "codes", "alphabet")
+        try:
+            length, size = (int(value) for value in found["alphabet"])
+            symbols.unpack(found["codes"].numpy(), length, size)
+        except (ValueError, TypeError, UserError) as error:
+            raise broken(file, error) from None
+        return cls(found["codes"], length, size)
+
+    def score(self, documents: Codes) -> Float[Tensor, "n m"]:
+        """How many symbols these codes share with those of `documents`."""
+        alike = torch.nn.functional.one_hot(self.values, self.size).float()
+        return look_up(alike, documents.values)
+
+
+@dataclass(frozen=True)
+class Tables(Multi):
+    """What each query gives every symbol at every place of a code, `[n, length, size]`: log-probabilities."""
+
+    values: Float[Tensor, "n length size"]
+
+    def score(self, documents: Codes, by: Score | None = None) -> Float[Tensor, "n m"]:  # type: ignore[override]
+        """The sum over the symbols of each document's code."""
+        return (by or look_up)(self.values, documents.values)
+
+    def top(self, documents: Codes, k: int, by: Score | None = None) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+        """Exact search, as `Dense.top`."""
+        rows = min(1024, max(1, _CELLS // max(1, len(documents))))
+        kept = documents.values
+        found = [best((by or look_up)(some, kept), k) for some in self.values.split(rows)]
+        return joined(found, min(k, len(documents)))
 
 
 @dataclass(frozen=True)
