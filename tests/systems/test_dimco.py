@@ -84,9 +84,7 @@ def test_packing_loses_nothing(size, tmp_path) -> None:
     codes.save(tmp_path / "codes.safetensors")
     again = Codes.open(tmp_path / "codes.safetensors")
     assert (again.take([3, 1]).joined(again.take([0])).values.numpy() == values[[3, 1, 0]]).all()
-    torch.testing.assert_close(
-        codes.score(codes), torch.from_numpy((values[:, None] == values[None]).sum(2)).float()
-    )
+    torch.testing.assert_close(codes.score(codes), torch.from_numpy((values[:, None] == values[None]).sum(2)).float())
 
 
 def test_damaged_codes_are_refused(tmp_path) -> None:

@@ -30,7 +30,7 @@ class TextClassifier(Tower):
 
     def read(
         self, states: Float[Tensor, "batch time dim"], real: Bool[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch outputs"]:
+    ) -> Float[Tensor, "batch *outputs"]:
         """Pool, then head."""
         logits: Tensor = self.head(self.pool(states, real))
         return logits
@@ -48,6 +48,6 @@ class Headed(Part):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, inputs: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, inputs: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *outputs"]:
         read: Tensor = self.head(self.encoder(inputs))
         return read

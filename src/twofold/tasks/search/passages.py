@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twofold.tasks.search.index import Asked, Encoded, LexicalIndex
 from twofold.tasks.search.stages import Stage, StagedIndex
-from twofold.tasks.search.vectors import Codes, Sparse, broken, read_tensors
+from twofold.tasks.search.vectors import Codes, Dense, Sparse, broken, read_tensors
 
 if TYPE_CHECKING:
     from twofold.tasks.search.model import EncoderModel
