@@ -71,7 +71,7 @@ class Dimco(SearchSystem):
     lr: float = Field(3e-3, gt=0, description="highest learning rate")
     length: int = Field(16, ge=1, le=256, description="symbols of a code (the paper's d)")
     size: int = Field(16, ge=2, le=4096, description="of the alphabet (the paper's k); a symbol takes log2 of it bits")
-    redundancy: float = Field(0.1, ge=0, description="weight of what symbols say twice")
+    redundancy: float = Field(1.0, ge=0, description="weight of what symbols say twice")
     answer: Literal["classes", "neighbours"] = Field(
         "classes", description="classify: by each class's mean distribution of symbols, or by the likest known item"
     )
