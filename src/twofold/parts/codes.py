@@ -137,18 +137,18 @@ class CodeNeighbours(Neighbours):
         del self.vectors
         self.register_buffer("symbols", torch.zeros(known, length, dtype=torch.long))
 
-    def know(self, vectors: Chances, values: Float[Tensor, "known outputs"]) -> CodeNeighbours:  # type: ignore[override]
+    def know(self, vectors: Chances, values: Float[Tensor, "known outputs"]) -> CodeNeighbours:
         """Takes the likeliest symbols of what is known."""
         self.symbols.copy_(vectors.argmax(-1))
         self.values.copy_(values)
         return self
 
-    def likeness(self, states: Chances) -> Float[Tensor, "batch known"]:  # type: ignore[override]
+    def likeness(self, states: Chances) -> Float[Tensor, "batch known"]:
         """The score of each known item's code."""
         tables = states
         if self.hamming:
             tables = torch.zeros_like(states).scatter_(-1, states.argmax(-1, keepdim=True), 1.0)
         return look_up(tables, self.symbols)
 
-    def forward(self, states: Chances) -> Float[Tensor, "batch outputs"]:  # type: ignore[override]
+    def forward(self, states: Chances) -> Float[Tensor, "batch outputs"]:
         return self.answer(self.likeness(states))

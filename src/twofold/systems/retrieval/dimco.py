@@ -111,7 +111,12 @@ class Dimco(SearchSystem):
     def classifier(self) -> ClassifySystem:
         """A plain classifier of texts with the same options: what it starts from."""
         return ClassifySystem(
-            backbone=self.backbone, tune_layers=self.tune_layers, tokens=self.document_tokens, batch=self.batch
+            backbone=self.backbone,
+            tune_layers=self.tune_layers,
+            tokens=self.document_tokens,
+            batch=self.batch,
+            lr=self.lr,
+            examples=None,
         )
 
     def batches(self, model: Model, data: SearchData | ClassifyData, seed: int) -> Callable[[int, float], Any]:
@@ -147,7 +152,7 @@ class Dimco(SearchSystem):
             inputs, values = data.part("train")
             head: Any = fitted.model.net.head
             chances = _chances(fitted.model, head, inputs)
-            fitted.model.net.head = Headed(head, self.reader(chances, values, data.target))  # type: ignore[assignment]
+            fitted.model.net.head = Headed(head, self.reader(chances, values, data.target))
         return fitted
 
     def reader(self, chances: Tensor, values: np.ndarray, target: OneLabel) -> Part:
@@ -213,7 +218,7 @@ def few_shot(model: ClassifyModel, support: Inputs, labels: Sequence[str]) -> Cl
     other, codes = model.copy(), head.encoder
     known = CodeClasses(len(names), codes.length, codes.size)
     values = torch.tensor([names.index(label) for label in labels])
-    other.net.head = Headed(codes, known.know(_chances(model, codes, support), values))  # type: ignore[assignment]
+    other.net.head = Headed(codes, known.know(_chances(model, codes, support), values))
     other.spec["target"] = OneLabel(names).spec()
     return other
 

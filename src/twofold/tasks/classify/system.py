@@ -111,7 +111,7 @@ class LabelledBatches:
         values = data.values[data.indices("train")]
         self.inputs, self.target = inputs, data.target
         self.values = torch.from_numpy(values)
-        self.order: Order | TokenOrder = Order(len(values), min(size, len(values)), seed)
+        self.order: Callable[[int], np.ndarray] = Order(len(values), min(size, len(values)), seed)
         if like:
             self.order = TokenOrder(inputs.lengths, size * int(max(inputs.lengths)) + size * 8, seed, most=size)
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.tasks.search.index import Asked, ExactIndex, Found
-from twofold.tasks.search.vectors import Dense, Sparse, broken, read_tensors
+from twofold.tasks.search.index import Asked, Encoded, ExactIndex, Found
+from twofold.tasks.search.vectors import Dense, broken, read_tensors
 
 if TYPE_CHECKING:
     from twofold.tasks.search.model import EncoderModel
@@ -153,7 +153,7 @@ class GraphIndex:
         self.exact, self.graph, self._file = exact, graph, file
 
     @classmethod
-    def of(cls, model: EncoderModel, vectors: Dense | Sparse) -> GraphIndex:
+    def of(cls, model: EncoderModel, vectors: Encoded) -> GraphIndex:
         """The index of documents' vectors.
 
         Raises:

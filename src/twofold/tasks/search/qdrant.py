@@ -23,10 +23,10 @@ import torch
 
 from twofold import computing
 from twofold.errors import UserError
-from twofold.tasks.search.index import Asked
+from twofold.tasks.search.index import Asked, Encoded
 from twofold.tasks.search.kept import KeptIndex, check_documents, check_model, described, opened_model
 from twofold.tasks.search.model import EncoderModel, Hit, SearchModel
-from twofold.tasks.search.vectors import Dense, Multi, Sparse
+from twofold.tasks.search.vectors import Codes, Dense, Multi, Sparse
 
 KIND, FORMAT = "twofold-index", 1
 _SERVER = re.compile(r"qdrant(\+https)?://([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d+))?/?")
@@ -275,8 +275,9 @@ def _point(id: str) -> str:
     return str(uuid.uuid5(_NAMES, id))
 
 
-def _shape(vectors: Dense | Sparse) -> dict[str, Any]:
+def _shape(vectors: Encoded) -> dict[str, Any]:
     """What a collection of such vectors is told when it is made."""
+    assert not isinstance(vectors, Codes)
     models = _models()
     if isinstance(vectors, Sparse):
         return {"vectors_config": {}, "sparse_vectors_config": {_VECTORS: models.SparseVectorParams()}}
@@ -289,8 +290,9 @@ def _shape(vectors: Dense | Sparse) -> dict[str, Any]:
     return {"vectors_config": {_VECTORS: shape}}
 
 
-def _sent(vectors: Dense | Sparse) -> Iterator[Any]:
+def _sent(vectors: Encoded) -> Iterator[Any]:
     """Vectors as they are sent."""
+    assert not isinstance(vectors, Codes)
     if isinstance(vectors, Sparse):
         rows = vectors.values
         for begin, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):

@@ -17,11 +17,11 @@ from twofold.checkpoints.replace import survivor
 from twofold.errors import UserError
 from twofold.tasks.search import postings
 from twofold.tasks.search.graph import GraphIndex, holds_graph
-from twofold.tasks.search.index import Index
+from twofold.tasks.search.index import Encoded, Index
 from twofold.tasks.search.kept import check_documents
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.texts import Texts
-from twofold.tasks.search.vectors import Dense, Sparse, broken, read_tensors
+from twofold.tasks.search.vectors import broken, read_tensors
 
 FORMAT = 1
 MANIFEST = "index.json"
@@ -71,7 +71,7 @@ def write_segment(folder: Path, documents: Mapping[str, str], model: SearchModel
 
 
 def write_encoded(
-    folder: Path, documents: Mapping[str, str], model: SearchModel, engine: str, vectors: Dense | Sparse | None
+    folder: Path, documents: Mapping[str, str], model: SearchModel, engine: str, vectors: Encoded | None
 ) -> None:
     """The same where the documents' vectors are known, in their order (None: the model is one of words)."""
     write_documents(folder, documents)
