@@ -87,6 +87,7 @@ from twofold.parts.pixels import PatchEncoder, PixelPerceptron
 from twofold.parts.pooling import Cls, CodeAttention, FirstM, FirstOrLast, Last, Max, Mean, Pool, WeightedMean
 from twofold.parts.positions import (
     Alibi,
+    AxisPositions,
     Learned,
     LinearStretch,
     Llama3Stretch,
@@ -112,6 +113,7 @@ from twofold.parts.stack import (
     PostNorm,
     PreNorm,
     PreNormDropout,
+    Recomputed,
     Sandwich,
     Single,
     Stack,
@@ -138,6 +140,7 @@ __all__ = [
     "Alibi",
     "AnyMask",
     "Attention",
+    "AxisPositions",
     "Balanced",
     "Bare",
     "BitLinear",
@@ -242,6 +245,7 @@ __all__ = [
     "PrefixHead",
     "Projection",
     "RMSNorm",
+    "Recomputed",
     "Recurrent",
     "RingConv",
     "Rope",

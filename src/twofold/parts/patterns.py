@@ -35,8 +35,8 @@ class Pattern:
     Args:
         layers: entries with `mixer` (default attention), `position` (default: rope for mixers with queries and keys,
             where the pattern has no position of its own), `channel` (default swiglu; `none` for none), `wiring`
-            (pre, post, parallel, sandwich, single, sas, sas-p, one-skip; default pre), `conv` (width of a `CausalConv`
-            that the mixer reads through) and `times`.
+            (pre, post, parallel, sandwich, single, sas, sas-p, one-skip, recomputed; default pre), `conv` (width of a
+            `CausalConv` that the mixer reads through) and `times`.
         dim: width of the states.
         heads: of mixers that have some (default: one for each 32 features).
         norm: a name of `NORMS`.

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from twofold.errors import UserError, unknown
 from twofold.parts.building import build
@@ -172,6 +173,25 @@ class OneSkip(Wiring):
         return x if block.channel is None else cast(States, block.channel(block.channel_norm(x), mask))
 
 
+class Recomputed(Wiring):
+    """Another wiring whose inner states are not kept for the backward pass but computed again: less memory, more time.
+
+    Chen et al. 2016, https://arxiv.org/abs/1604.06174
+
+    Args:
+        wiring: what is computed.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__()
+        self.wiring, self.channel_norm = wiring, wiring.channel_norm
+
+    def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
+        if cache is not None or not torch.is_grad_enabled():
+            return cast(States, self.wiring(block, x, mask, cache))
+        return cast(States, checkpoint(self.wiring, block, x, mask, None, use_reentrant=False))
+
+
 class Block(Part):
     """One layer: a mixer along the sequence and a channel mixer along the features.
 
@@ -304,7 +324,7 @@ _ENTRY = ("mixer", "channel", "position", "times")
 
 def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
     """A wiring by the name that presets use: pre, post, parallel, sandwich, single, sas, sas-p,
-    one-skip. `norm` makes its norms.
+    one-skip, recomputed. `norm` makes its norms.
 
     Raises:
         UserError: unknown name.
@@ -318,6 +338,7 @@ def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
         "sas": Shaped,
         "sas-p": ShapedParallel,
         "one-skip": OneSkip,
+        "recomputed": lambda: Recomputed(PreNorm()),
     }
     if name not in known:
         raise unknown("wiring", name, known)

@@ -201,6 +201,43 @@ class Chase:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """A picture of random colours, row by row, whose lower half is blank: it mirrors the upper half.
+
+    The label of a blank pixel is the colour in the same column of the row as far above the middle. Id 0 is blank.
+
+    Args:
+        rows: of the picture, an even number.
+        width: pixels in a row.
+        colours: different ones.
+    """
+
+    name: ClassVar[str] = "mirror"
+    rows: int = 16
+    width: int = 16
+    colours: int = 8
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        if self.rows % 2:
+            raise UserError(f"mirror: rows is {self.rows}; a picture with two halves has an even number of rows")
+
+    @property
+    def vocab(self) -> int:
+        return 1 + self.colours
+
+    @property
+    def length(self) -> int:
+        return self.rows * self.width
+
+    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+        half = 1 + generator.integers(0, self.colours, (n, self.rows // 2, self.width))
+        blank, free = np.zeros_like(half), np.full_like(half, NONE)
+        ids, labels = np.concatenate((half, blank), 1), np.concatenate((free, half[:, ::-1]), 1)
+        return ids.reshape(n, -1), labels.reshape(n, -1)
+
+
+@dataclass(frozen=True)
 class Where:
     """The same token everywhere; the label of each is its own place. Luo et al. 2022, https://arxiv.org/abs/2205.13401
 
@@ -232,7 +269,7 @@ def _positive(given: Any) -> None:
             raise UserError(f"{given.name}: {own.name} is {getattr(given, own.name)}; it must be at least 1")
 
 
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Where)}
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where)}
 """Kinds of sequence by name; their default sizes are the calibrated ones."""
 
 _WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")

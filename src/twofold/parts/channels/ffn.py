@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -21,9 +22,15 @@ def _squared_relu(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def _sigmoid_gelu(x: Tensor) -> Tensor:
+    """`x σ(1.702 x)`. Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415"""
+    return x * torch.sigmoid(1.702 * x)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_sigmoid": _sigmoid_gelu,
     "relu": F.relu,
     "relu2": _squared_relu,
     "silu": F.silu,

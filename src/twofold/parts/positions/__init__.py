@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twofold.errors import UserError, unknown
-from twofold.parts.positions.absolute import Learned, Sinusoid
+from twofold.parts.positions.absolute import AxisPositions, Learned, Sinusoid
 from twofold.parts.positions.base import NoPosition, Position, without_queries
 from twofold.parts.positions.relative import Alibi, T5Bias, alibi_slopes
 from twofold.parts.positions.rope import LinearStretch, Llama3Stretch, NtkStretch, Rope, Stretch
@@ -13,6 +13,7 @@ from twofold.parts.positions.scaled import LogScale, Urpe
 
 __all__ = [
     "Alibi",
+    "AxisPositions",
     "Learned",
     "LinearStretch",
     "Llama3Stretch",

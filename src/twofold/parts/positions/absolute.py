@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,6 +40,43 @@ class Learned(Position):
         if visible(positions):
             self.extend(int(positions.max()) + 1)
         return x + self.weight[positions]
+
+
+class AxisPositions(Position):
+    """Positions as places in a grid, with a learned vector for each place along each axis; their sum is added.
+
+    Pixels have a row, a column and a channel; texts and sounds a block and a place in it. Child et al. 2019, section
+    5.3, https://arxiv.org/abs/1904.10509
+
+    Args:
+        sizes: of the axes, the slowest first; positions count through the last one first.
+
+    Raises:
+        UserError: no axes, or one without places; on use, a position beyond the grid.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int) -> None:
+        super().__init__()
+        if not sizes:
+            raise UserError("AxisPositions has no axes; give sizes such as [16, 16]")
+        for size in sizes:
+            at_least_one("AxisPositions", size=size, dim=dim)
+        self.sizes, self.dim, self.max_len = tuple(sizes), dim, math.prod(sizes)
+        self.weights = nn.ParameterList(torch.empty(size, dim) for size in sizes)
+        for weight in self.weights:
+            normal(weight, (dim * len(sizes)) ** -0.5)
+
+    def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
+        if dim != self.dim:
+            raise UserError(f"position AxisPositions has dim {self.dim} and the states {dim}; give it dim={dim}")
+
+    def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
+        if visible(positions):
+            self.extend(int(positions.max()) + 1)
+        for size, weight in zip(reversed(self.sizes), reversed(list(self.weights)), strict=True):
+            x = x + weight[positions % size]
+            positions = positions // size
+        return x
 
 
 class Sinusoid(Position):
