@@ -144,8 +144,8 @@ def init_sparse(net: SequenceModel) -> SequenceModel:
         normal(weight, 0.125 * (net.dim * len(cast(Any, embedding.position).weights)) ** -0.5)
     with torch.no_grad():
         for block in blocks:
-            for part, last in ((block.mixer, "out"), (block.channel, "down")):
-                matrix = getattr(getattr(part, "mixer", part), last, None)
+            for mixing, last in ((block.mixer, "out"), (block.channel, "down")):
+                matrix = getattr(getattr(mixing, "mixer", mixing), last, None)
                 if isinstance(matrix, Dense):
                     matrix.weight.mul_((2 * len(blocks)) ** -0.5)
         net.head.decoder.weight.zero_()
