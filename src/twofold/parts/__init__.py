@@ -31,6 +31,7 @@ from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
+from twofold.parts.forests import DiagonalComposition, Forest, LinearComposition, TreeEncoder, grow, spread
 from twofold.parts.guided import SelfGuided, add_guides, cosine_guide, drop_guides, set_guides
 from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, SequenceHead, TiedHead, TokenHead
 from twofold.parts.hierarchy import Hierarchy, PatchStage
@@ -169,6 +170,7 @@ __all__ = [
     "CrossAttention",
     "CrossEncoder",
     "Dense",
+    "DiagonalComposition",
     "Differential",
     "EchoEncoder",
     "Elastic",
@@ -179,6 +181,7 @@ __all__ = [
     "FirstM",
     "FirstOrLast",
     "FixedAttention",
+    "Forest",
     "HammingNeighbours",
     "Head",
     "HeadScorer",
@@ -195,6 +198,7 @@ __all__ = [
     "Learned",
     "Likeness",
     "Linear",
+    "LinearComposition",
     "LinearStretch",
     "Llama3Stretch",
     "LocalAttention",
@@ -285,6 +289,7 @@ __all__ = [
     "TokenHead",
     "TopK",
     "Tower",
+    "TreeEncoder",
     "TwoTowers",
     "Urpe",
     "WeightedMean",
@@ -308,6 +313,7 @@ __all__ = [
     "encoder",
     "extract",
     "feed_forward",
+    "grow",
     "halvings",
     "linear_kind",
     "llama",
@@ -328,6 +334,7 @@ __all__ = [
     "set_guides",
     "set_width",
     "spectral",
+    "spread",
     "t5_encoder",
     "trace",
     "unpack",

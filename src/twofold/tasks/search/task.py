@@ -14,6 +14,7 @@ from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
 from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_collection, from_rows
+from twofold.tasks.search.graded import agreement
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.passages import Reranked
@@ -51,9 +52,13 @@ class SearchTask(Task):
                 `sample` chooses which (a repeat of a claim). `candidates`: each query ranks only the documents
                 that were judged for it, answers and rivals; adds `recall@1`. `pairs`: nothing is ranked; so many
                 pairs are told apart, every second an answer and the others wrong documents that BM25 ranks high
-                (`auc`, the area under the ROC curve).
+                (`auc`, the area under the ROC curve). `grader`: nothing is ranked; `similarity` is the rank
+                correlation of cosines of documents with those of that model, on `texts` documents (300), of which
+                both read the first `words` (16).
         """
         assert isinstance(model, SearchModel)
+        if "grader" in setting:
+            return _graded(model, data, part, setting)
         if "pairs" in setting:
             return _told_apart(model, data, part, int(setting["pairs"]))
         pool, asked = sample(data, part, setting)
@@ -171,6 +176,19 @@ def _told_apart(model: SearchModel, data: SearchData, part: str, count: int) -> 
     right, wrong = scores[::2], scores[1::2]
     above = (right[:, None] > wrong).mean(1) + 0.5 * (right[:, None] == wrong).mean(1)
     return Evaluation({"auc": float(above.mean())}, above)
+
+
+def _graded(model: SearchModel, data: SearchData, part: str, setting: Mapping[str, Any]) -> Evaluation:
+    from twofold.tasks.registry import load  # late: it knows every task
+
+    grader = load(str(setting["grader"]))
+    if not isinstance(model, EncoderModel) or not isinstance(grader, EncoderModel):
+        raise UserError("similarity is compared between models that make vectors of texts; name two such")
+    order = np.random.default_rng(0).permutation(data.pool(part))[: int(setting.get("texts", 300))]
+    words = int(setting.get("words", 16))
+    texts = list(dict.fromkeys(" ".join(data.documents[i].split()[:words]) for i in order))
+    found, items = agreement(model, texts, grader)
+    return Evaluation({"similarity": found}, items)
 
 
 def rivals(data: SearchData, query: int) -> tuple[int, ...]:
