@@ -27,7 +27,7 @@ from twofold.parts.codes import CodeClasses, CodeEncoder, CodeHead, CodeNeighbou
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
-from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
+from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
@@ -69,6 +69,7 @@ from twofold.parts.mixers import (
     SummaryAttention,
     long_conv,
 )
+<<<<<<< HEAD
 from twofold.parts.model import SequenceModel
 from twofold.parts.neighbours import (
     EuclideanNeighbours,
@@ -79,6 +80,10 @@ from twofold.parts.neighbours import (
     Neighbours,
     SignNeighbours,
 )
+=======
+from twofold.parts.model import SequenceModel, reading_numbers
+from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
+>>>>>>> dbb7122 (Adding, digits pixel by pixel, linear maps in context and a needle in prose as made tasks; encoders of any layers fill in hidden tokens)
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
@@ -224,6 +229,7 @@ __all__ = [
     "NestedHeads",
     "NoPosition",
     "NtkStretch",
+    "NumberEmbedding",
     "OneLayer",
     "OneOfSeveral",
     "OneSkip",
@@ -326,6 +332,7 @@ __all__ = [
     "pattern",
     "prefix",
     "principal",
+    "reading_numbers",
     "registered",
     "replace_linears",
     "replaced",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.init import normal
+from twofold.parts.linear import Dense
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position
 from twofold.parts.rules import visible
@@ -123,6 +124,40 @@ class TokenEmbedding(Embedding):
             raise UserError("this network knows no token types; leave types out")
         x = self.position.embed(x, positions)
         return x if self.norm is None else self.norm(x)
+
+
+class NumberEmbedding(Embedding):
+    """A linear map of each token's numbers, with position added: `[B, T, C]` -> `[B, T, D]`. There is no vocabulary.
+
+    Args:
+        channels: numbers in a token.
+        dim: width of the states.
+        position: whose `embed` is called here.
+    """
+
+    def __init__(self, channels: int, dim: int, position: Position | None = None) -> None:
+        super().__init__()
+        at_least_one("NumberEmbedding", channels=channels, dim=dim)
+        self.channels, self.dim, self.vocab = channels, dim, 0
+        self.position = NoPosition() if position is None else position
+        self.position.check(dim=dim)
+        self.numbers = Dense(channels, dim)
+
+    @property
+    def max_len(self) -> int | None:
+        """Longest input that the positions allow; None: no limit."""
+        return self.position.max_len
+
+    def forward(
+        self, values: Float[Tensor, "batch time channels"], positions: Int[Tensor, "rows time"] | None = None
+    ) -> Float[Tensor, "batch time dim"]:
+        """States of the tokens; positions default to 0, 1, …"""
+        if values.shape[-1] != self.channels:
+            raise UserError(f"tokens have {values.shape[-1]} numbers, and this network was made for {self.channels}")
+        if positions is None:
+            positions = torch.arange(values.shape[1], device=values.device)[None]
+        states: Tensor = self.position.embed(self.numbers(values), positions)
+        return states
 
 
 class OverlapEmbedding(Embedding):

@@ -9,12 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from twofold.parts.caches import StackCache
-from twofold.parts.embeddings import Embedding
-from twofold.parts.heads import Head
+from twofold.parts.embeddings import Embedding, NumberEmbedding, TokenEmbedding
+from twofold.parts.heads import Head, TokenHead
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask
 from twofold.parts.part import Part
 from twofold.parts.stack import Stack
+
+Ids = Int[Tensor, "batch time"] | Float[Tensor, "batch time channels"]
+"""Tokens, or a row of numbers for each, where the embedding takes that."""
 
 
 class SequenceModel(Part):
@@ -32,7 +35,7 @@ class SequenceModel(Part):
 
     def forward(
         self,
-        ids: Int[Tensor, "batch time"],
+        ids: Ids,
         mask: AnyMask = None,
         cache: StackCache | None = None,
         types: Int[Tensor, "batch time"] | None = None,
@@ -40,7 +43,7 @@ class SequenceModel(Part):
         """The head's output `[B, T, ...]`, or states `[B, T, D]` where there is no head.
 
         Args:
-            ids: tokens; with a cache, the new ones only.
+            ids: tokens (or numbers, where the embedding takes those); with a cache, the new ones only.
             mask: a `Mask`, or bool `[B, T]`, True = real.
             cache: from `new_cache`, updated in place.
             types: token types, for embeddings that have them.
@@ -55,7 +58,7 @@ class SequenceModel(Part):
 
     def states(
         self,
-        ids: Int[Tensor, "batch time"],
+        ids: Ids,
         mask: AnyMask = None,
         cache: StackCache | None = None,
         stop: int | None = None,
@@ -68,7 +71,7 @@ class SequenceModel(Part):
 
     def embed(
         self,
-        ids: Int[Tensor, "batch time"],
+        ids: Ids,
         mask: AnyMask = None,
         cache: StackCache | None = None,
         types: Int[Tensor, "batch time"] | None = None,
@@ -104,3 +107,14 @@ class SequenceModel(Part):
         mixers = [getattr(layer, "mixer", None) for layer in self.stack.layers]
         limits = [self.embedding.max_len, *(getattr(mixer, "max_len", None) for mixer in mixers)]
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def reading_numbers(net: SequenceModel, channels: int) -> SequenceModel:
+    """The same blocks, fresh weights around them: a row of numbers in and one number out for every token.
+
+    Args:
+        net: whose stack, and whose embedding's position, are taken over.
+        channels: numbers in a token.
+    """
+    position = net.embedding.position if isinstance(net.embedding, TokenEmbedding) else None
+    return SequenceModel(NumberEmbedding(channels, net.dim, position), net.stack, TokenHead(net.dim, 1))

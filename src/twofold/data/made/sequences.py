@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twofold.data.made.embedded import Needle, SeqDigits
+from twofold.data.made.signals import Adding, LinearInContext, Signals
+from twofold.data.made.sizes import NONE, Integers, positive
 from twofold.errors import UserError, unknown
-
-Integers = NDArray[np.int64]
-NONE = -100  # no label
 
 
 class Sequences(Protocol):
@@ -31,8 +30,8 @@ class Sequences(Protocol):
     def length(self) -> int:
         """Tokens in a sequence."""
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
-        """`n` sequences: ids and labels."""
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
+        """`n` sequences: ids and labels. `part` matters to those that are made of given data."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Recall:
     def length(self) -> int:
         return self.time
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         half, size = self.time // 2, self.symbols // 2
         keys = 1 + generator.random((n, size)).argsort(axis=1)[:, : self.pairs]
         values = 1 + size + generator.integers(0, size, (n, self.pairs))
@@ -98,7 +97,7 @@ class CopyMemory:
     symbols: int = 8
 
     def __post_init__(self) -> None:
-        _positive(self)
+        positive(self)
 
     @property
     def vocab(self) -> int:
@@ -108,7 +107,7 @@ class CopyMemory:
     def length(self) -> int:
         return self.delay + 2 * self.count
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         kept = 2 + generator.integers(0, self.symbols, (n, self.count))
         ids, labels = np.zeros((n, self.length), np.int64), np.full((n, self.length), NONE, np.int64)
         ids[:, : self.count] = kept
@@ -135,7 +134,7 @@ class SelectiveCopy:
     symbols: int = 14
 
     def __post_init__(self) -> None:
-        _positive(self)
+        positive(self)
         if self.count > self.time:
             raise UserError(f"selective-copy: {self.count} symbols do not fit into time={self.time}; use fewer")
 
@@ -147,7 +146,7 @@ class SelectiveCopy:
     def length(self) -> int:
         return self.time + self.count
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         kept = 2 + generator.integers(0, self.symbols, (n, self.count))
         where = np.sort(generator.random((n, self.time)).argsort(axis=1)[:, : self.count], axis=1)
         ids, labels = np.zeros((n, self.length), np.int64), np.full((n, self.length), NONE, np.int64)
@@ -175,7 +174,7 @@ class Chase:
     asked: int = 16
 
     def __post_init__(self) -> None:
-        _positive(self)
+        positive(self)
 
     @property
     def vocab(self) -> int:
@@ -185,7 +184,7 @@ class Chase:
     def length(self) -> int:
         return 2 * self.size + 1 + self.asked
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         follow = generator.random((n, self.size)).argsort(axis=1)
         order = generator.random((n, self.size)).argsort(axis=1)
         starts = generator.integers(0, self.size, (n, self.asked))
@@ -218,7 +217,7 @@ class Mirror:
     colours: int = 8
 
     def __post_init__(self) -> None:
-        _positive(self)
+        positive(self)
         if self.rows % 2:
             raise UserError(f"mirror: rows is {self.rows}; a picture with two halves has an even number of rows")
 
@@ -230,7 +229,7 @@ class Mirror:
     def length(self) -> int:
         return self.rows * self.width
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         half = 1 + generator.integers(0, self.colours, (n, self.rows // 2, self.width))
         blank, free = np.zeros_like(half), np.full_like(half, NONE)
         ids, labels = np.concatenate((half, blank), 1), np.concatenate((free, half[:, ::-1]), 1)
@@ -249,7 +248,7 @@ class Where:
     time: int = 64
 
     def __post_init__(self) -> None:
-        _positive(self)
+        positive(self)
 
     @property
     def vocab(self) -> int:
@@ -259,23 +258,20 @@ class Where:
     def length(self) -> int:
         return self.time
 
-    def sample(self, n: int, generator: np.random.Generator) -> tuple[Integers, Integers]:
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
         return np.zeros((n, self.time), np.int64), np.tile(np.arange(self.time), (n, 1))
 
 
-def _positive(given: Any) -> None:
-    for own in fields(given):
-        if getattr(given, own.name) < 1:
-            raise UserError(f"{given.name}: {own.name} is {getattr(given, own.name)}; it must be at least 1")
-
-
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where)}
+KINDS: dict[str, type[Any]] = {
+    kind.name: kind
+    for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where, SeqDigits, Needle, Adding, LinearInContext)
+}
 """Kinds of sequence by name; their default sizes are the calibrated ones."""
 
 _WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")
 
 
-def parse(text: str) -> Sequences | None:
+def parse(text: str) -> Sequences | Signals | None:
     """`mqar` or `mqar(time=128, pairs=8)`; None where it is no kind of sequence.
 
     Raises:
@@ -293,4 +289,4 @@ def parse(text: str) -> Sequences | None:
         if not value.isdecimal():
             raise UserError(f"{found['name']}: {name} is {value!r}; it must be a whole number")
         options[name] = int(value)
-    return cast(Sequences, kind(**options))
+    return cast(Sequences | Signals, kind(**options))

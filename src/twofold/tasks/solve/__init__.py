@@ -2,7 +2,9 @@
 
 from twofold.tasks.solve.data import Packed, SolveBatch, SolveData
 from twofold.tasks.solve.labelled import LabelBatch, LabelData, LabelModel
+from twofold.tasks.solve.made import MadeData, MadeModel
 from twofold.tasks.solve.model import Scores, SolveModel, solve_loss
+from twofold.tasks.solve.numbers import NumberBatch, NumberData, NumberModel
 from twofold.tasks.solve.system import RecurrentSystem, SolveSystem
 from twofold.tasks.solve.task import SolveTask
 
@@ -10,6 +12,11 @@ __all__ = [
     "LabelBatch",
     "LabelData",
     "LabelModel",
+    "MadeData",
+    "MadeModel",
+    "NumberBatch",
+    "NumberData",
+    "NumberModel",
     "Packed",
     "RecurrentSystem",
     "Scores",

@@ -1,25 +1,21 @@
-"""Sequences in which some tokens have a known label: what is trained on is made afresh for every step."""
+"""Sequences in which some tokens have a known label."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twofold.data.cache import digest
-from twofold.data.made import sequences
-from twofold.measure.costs import context_costs
 from twofold.objectives import Loss, masked
 from twofold.objectives.masked import IGNORED
 from twofold.parts import Mask, SequenceModel
-from twofold.tasks.model import Model
-
-_TRAIN, _VALIDATION, _TEST = range(3)
-JUDGED = 512  # sequences in the test part; a quarter of it in validation
+from twofold.tasks.solve.made import MadeData, MadeModel
+from twofold.tasks.task import Evaluation
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,16 @@ class LabelBatch:
     @property
     def tokens(self) -> int:
         return self.ids.numel()
+
+    @property
+    def rows(self) -> int:
+        """Sequences."""
+        return len(self.ids)
+
+    @property
+    def given(self) -> Tensor:
+        """What a network reads."""
+        return self.ids
 
     def shard(self, rank: int, world: int) -> LabelBatch:
         """One process's share."""
@@ -47,93 +53,44 @@ class LabelBatch:
 
 
 @dataclass(frozen=True)
-class LabelData:
-    """A kind of made sequence, with its settings.
+class LabelData(MadeData):
+    """A kind of made sequence whose tokens have labels."""
 
-    Args:
-        made: what makes them.
-        share: of the sequences that are judged.
-    """
-
-    made: sequences.Sequences
-    share: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return self.made.name
+    metric: ClassVar[str] = "accuracy"
 
     @property
     def vocab(self) -> int:
         """How many ids there are."""
-        return self.made.vocab
+        return int(self.made.vocab)
 
-    @property
-    def length(self) -> int:
-        """Tokens in a sequence."""
-        return self.made.length
+    def batch(self, given: np.ndarray, answers: np.ndarray) -> LabelBatch:
+        return LabelBatch(torch.from_numpy(given), torch.from_numpy(answers))
 
-    def part(self, part: str) -> LabelBatch:
-        """The validation part or the test part, the same every time."""
-        stream = _VALIDATION if part == "validation" else _TEST if part == "test" else _TRAIN
-        count = max(8, round(self.share * (JUDGED if stream == _TEST else JUDGED // 4)))
-        return self._sample(count, (0, stream))
+    def start(self, network: Callable[[int], SequenceModel]) -> LabelModel:
+        return LabelModel(network(self.vocab), None, {"kind": "labels", **self.settings()})
 
-    def batches(self, batch: int, seed: int) -> Callable[[int, float], LabelBatch]:
-        """Training batches, pure in the step; none is seen twice."""
-        return lambda step, progress: self._sample(batch, (seed, _TRAIN, step))
-
-    def _sample(self, count: int, seed: tuple[int, ...]) -> LabelBatch:
-        ids, labels = self.made.sample(count, np.random.default_rng(seed))
-        return LabelBatch(torch.from_numpy(ids), torch.from_numpy(labels))
-
-    def describe(self) -> dict[str, Any]:
-        """Name, source, fingerprint and counts."""
-        counts = {p: {"sequences": len(self.part(p).ids)} for p in ("validation", "test")}
-        said = repr(self.made)
-        return {
-            "name": self.name,
-            "source": f"made: {said}",
-            "fingerprint": digest("labelled", said)[:16],
-            "counts": {"train": {"sequences": 0}, **counts},
-            "notes": ["training sequences are made afresh for every step"],
-        }
-
-    def cut(self, share: float) -> LabelData:
-        """Judged by a share of the sequences."""
-        return replace(self, share=self.share * share)
-
-    def model(self, net: SequenceModel) -> LabelModel:
-        """A model of these sequences around a network."""
-        return LabelModel(net, None, {"kind": "labels", "made": self.name, "length": self.length})
+    def evaluate(self, model: LabelModel, part: str) -> Evaluation:
+        """Accuracy of a sequence's labels, the share of sequences in which all are right, and the log likelihood."""
+        shares, likely = model.score(self.part(part))
+        nats = float(likely.mean())
+        found = {"accuracy": float(shares.mean()), "exact_match": float((shares == 1).mean())}
+        return Evaluation(found | {"log_likelihood": nats, "bits_per_label": -nats / math.log(2)}, shares)
 
 
-class LabelModel(Model):
-    """A causal network that labels tokens. The setting `made` names its sequences, `length` how long they are."""
-
-    task: ClassVar[str] = "solve"
-
-    @property
-    def net(self) -> SequenceModel:
-        net = super().net
-        assert isinstance(net, SequenceModel)
-        return net
+class LabelModel(MadeModel):
+    """A causal network that labels tokens."""
 
     @torch.inference_mode()
-    def label(self, ids: Tensor) -> Tensor:
+    def answer(self, given: Tensor) -> Tensor:
         """The most likely label of every token: ids `[B, T]` → `[B, T]`."""
-        rows = ids.to(self.device).split(64)
-        return torch.cat([self.net.eval()(part, Mask.causal()).argmax(-1) for part in rows]).cpu()
-
-    def costs(self) -> dict[str, float]:
-        """As every model's, with what its sequences cost: operations a token, and bytes of the cache."""
-        return super().costs() | context_costs(self.net, int(self.spec["length"]))
+        return torch.cat([self.outputs(part).argmax(-1) for part in given.split(64)])
 
     @torch.inference_mode()
     def score(self, given: LabelBatch) -> tuple[np.ndarray, np.ndarray]:
         """Share of each sequence's labels that are right, and their mean log probability in nats, `[n]` each."""
         right, likely = [], []
         for ids, labels in zip(given.ids.split(64), given.labels.split(64), strict=True):
-            logits = self.net.eval()(ids.to(self.device), Mask.causal()).double().cpu()
+            logits = self.outputs(ids)
             counts = labels != IGNORED
             number = counts.sum(1)
             right.append(((logits.argmax(-1) == labels) & counts).sum(1) / number)

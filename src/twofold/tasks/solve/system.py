@@ -15,30 +15,32 @@ from twofold.objectives import Loss
 from twofold.parts import Part, SequenceModel
 from twofold.tasks.model import Model
 from twofold.tasks.solve.data import Packed, SolveData
-from twofold.tasks.solve.labelled import LabelBatch, LabelData
+from twofold.tasks.solve.labelled import LabelBatch
+from twofold.tasks.solve.made import MadeData
 from twofold.tasks.solve.model import SolveModel, solve_loss
+from twofold.tasks.solve.numbers import NumberBatch
 from twofold.tasks.system import TrainedSystem
 from twofold.training import Recipe
 
 
-def solver(network: Callable[[int], SequenceModel], data: SolveData | LabelData, seed: int) -> Model:
+def solver(network: Callable[[int], SequenceModel], data: SolveData | MadeData, seed: int) -> Model:
     """A model with fresh weights; `network(vocab)` makes its network."""
     torch.manual_seed(seed)
-    if isinstance(data, LabelData):
-        return data.model(network(data.vocab))
+    if isinstance(data, MadeData):
+        return data.start(network)
     return SolveModel(network(len(data.names)), None, {"names": list(data.names), "marker": data.marker})
 
 
-def solver_batches(data: SolveData | LabelData, batch: int, seed: int) -> Callable[[int, float], Any]:
-    """Batches of the training problems, packed, or of the labelled sequences."""
-    if isinstance(data, LabelData):
+def solver_batches(data: SolveData | MadeData, batch: int, seed: int) -> Callable[[int, float], Any]:
+    """Batches of the training problems, packed, or of the made sequences."""
+    if isinstance(data, MadeData):
         return data.batches(batch, seed)
     return Packed(data.train, min(batch, len(data.train)), seed)
 
 
 def solver_loss(net: Part, batch: Any) -> Loss:
-    """What the batch asks: answers, or labels."""
-    return batch.loss(net) if isinstance(batch, LabelBatch) else solve_loss(net, batch)
+    """What the batch asks: answers, labels or numbers."""
+    return batch.loss(net) if isinstance(batch, LabelBatch | NumberBatch) else solve_loss(net, batch)
 
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -52,7 +54,7 @@ class SolveSystem(TrainedSystem):
     def network(self, vocab: int) -> SequenceModel:
         """The network, with fresh weights."""
 
-    def start(self, data: SolveData | LabelData, seed: int) -> Model:
+    def start(self, data: SolveData | MadeData, seed: int) -> Model:
         return solver(self.network, data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,18 @@ from twofold.errors import unknown
 from twofold.tasks.model import Model
 from twofold.tasks.solve.data import SolveData
 from twofold.tasks.solve.labelled import LabelData, LabelModel
+from twofold.tasks.solve.made import MadeData, MadeModel
 from twofold.tasks.solve.model import SolveModel
+from twofold.tasks.solve.numbers import NumberData, NumberModel
 from twofold.tasks.task import Evaluation, Task
+
+Data = SolveData | MadeData
+_KINDS: dict[Any, type[Model]] = {"labels": LabelModel, "numbers": NumberModel}
 
 
 class SolveTask(Task):
-    """Accuracy by length, the mean over lengths; or, of sequences with labels (`mqar`), the share that is right."""
+    """Accuracy by length, the mean over lengths; of sequences with labels (`mqar`) the share that is right; of
+    sequences of numbers (`adding`) the share of their variance that is explained."""
 
     name: ClassVar[str] = "solve"
     metric: ClassVar[str] = "token_accuracy"
@@ -30,19 +35,19 @@ class SolveTask(Task):
     model: ClassVar[type[Model]] = SolveModel
 
     def kind_of(self, spec: Mapping[str, Any]) -> type[Model]:
-        return LabelModel if spec.get("kind") == "labels" else SolveModel
+        return _KINDS.get(spec.get("kind"), SolveModel)
 
-    def metric_of(self, data: SolveData | LabelData) -> str:
-        return "accuracy" if isinstance(data, LabelData) else self.metric
+    def metric_of(self, data: Data) -> str:
+        return data.metric if isinstance(data, MadeData) else self.metric
 
-    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> SolveData | LabelData:
+    def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Data:
         """Problems: `algorithms:copy` and the like (lengths 1 to 10, tested to 20); made sequences with labels, such
-        as `mqar` or `mqar(time=128, pairs=8)`; or rows with prompt and answer."""
+        as `mqar` or `mqar(time=128, pairs=8)`, or with numbers, such as `adding`; or rows with prompt and answer."""
         if isinstance(source, Rows):
             return SolveData.from_rows(source)
         made = sequences.parse(str(source))
         if made is not None:
-            return LabelData(made)
+            return LabelData(made) if hasattr(made, "vocab") else NumberData(made)
         kind, _, name = str(source).partition(":")
         if kind == "algorithms":
             if (name or "sort") not in algorithms.NAMES:
@@ -50,14 +55,10 @@ class SolveTask(Task):
             return SolveData.made(name or "sort", 10, 20)
         return SolveData.from_rows(read(source, columns=columns))
 
-    def evaluate(self, model: Model, data: SolveData | LabelData, part: str = "test", **setting: Any) -> Evaluation:
+    def evaluate(self, model: Model, data: Data, part: str = "test", **setting: Any) -> Evaluation:
         """Token accuracy and exact match over all lengths, the trained ones, and longer ones where there are some."""
-        if isinstance(data, LabelData):
-            assert isinstance(model, LabelModel)
-            shares, likely = model.score(data.part(part))
-            nats = float(likely.mean())
-            found = {"accuracy": float(shares.mean()), "log_likelihood": nats, "bits_per_label": -nats / math.log(2)}
-            return Evaluation(found, shares)
+        if isinstance(data, MadeData):
+            return data.evaluate(model, part)
         assert isinstance(model, SolveModel)
         scores = model.score(data.validation if part == "validation" else data.test)
         longest = int(scores.lengths.max())
@@ -69,8 +70,8 @@ class SolveTask(Task):
                 figures |= {f"token_accuracy{suffix}": token, f"exact_match{suffix}": exact}
         return Evaluation(figures, scores.token)
 
-    def describe(self, data: SolveData | LabelData) -> dict[str, Any]:
-        if isinstance(data, LabelData):
+    def describe(self, data: Data) -> dict[str, Any]:
+        if isinstance(data, MadeData):
             return data.describe()
         counts = {
             "train": {"problems": len(data.train)},
@@ -85,20 +86,20 @@ class SolveTask(Task):
             "notes": [f"trained on lengths up to {data.train_len}"],
         }
 
-    def cut(self, data: SolveData | LabelData, share: float) -> SolveData | LabelData:
+    def cut(self, data: Data, share: float) -> Data:
         """The first problems of the training part; validation and test stay whole (of made sequences they are cut)."""
-        if isinstance(data, LabelData):
+        if isinstance(data, MadeData):
             return data.cut(share)
         keep = max(8, round(len(data.train) * share))
         train = data.train
         cut = replace(train, lengths=train.lengths[:keep], prompts=train.prompts[:keep], answers=train.answers[:keep])
         return replace(data, train=cut)
 
-    def requests(self, model: Model, data: SolveData | LabelData) -> tuple[Callable[[Any], Any], list[Any]]:
+    def requests(self, model: Model, data: Data) -> tuple[Callable[[Any], Any], list[Any]]:
         """Solving one problem, or labelling one sequence."""
-        if isinstance(data, LabelData):
-            assert isinstance(model, LabelModel)
-            return model.label, list(data.part("test").ids[:64].split(1))
+        if isinstance(data, MadeData):
+            assert isinstance(model, MadeModel)
+            return model.answer, list(data.part("test").given[:64].split(1))
         assert isinstance(model, SolveModel)
         prompts = [row[row >= algorithms.FIRST].tolist() for given in data.test for row in given.prompts[:4]]
         return lambda ids: model.solve([[model.names[i] for i in ids]]), prompts
