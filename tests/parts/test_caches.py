@@ -6,7 +6,20 @@ import pytest
 import torch
 
 from twofold.errors import UserError
-from twofold.parts import Alibi, Attention, Block, CrossAttention, Mask, Stack, TokenEmbedding, bert, decoder, llama
+from twofold.parts import (
+    SSD,
+    Alibi,
+    Attention,
+    Block,
+    CrossAttention,
+    LocalAttention,
+    Mask,
+    Stack,
+    TokenEmbedding,
+    bert,
+    decoder,
+    llama,
+)
 from twofold.parts.caches import Cache, MemoryCache
 
 
@@ -187,3 +200,14 @@ def test_misuse_is_refused():
     ):
         with pytest.raises(UserError, match=message):
             misuse()
+
+
+@pytest.mark.parametrize("length", [3, 40])
+def test_bytes_of_a_full_cache_are_those_after_as_many_tokens(length: int) -> None:
+    layers = [LocalAttention(8, 2, window=4, causal=True), Attention(8, 2, causal=True), SSD(8, head_dim=4)]
+    stack = Stack([Block(mixer) for mixer in layers]).eval()
+    filled = stack.new_cache(2, length)
+    with torch.inference_mode():
+        for token in torch.randn(length, 2, 1, 8).unbind(0):
+            stack(token, cache=filled)
+    assert stack.new_cache(2, length).bytes_at(length) == filled.nbytes

@@ -262,6 +262,10 @@ class WindowCache(KeyValueCache):
     def nbytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes
 
+    def bytes_at(self, length: int) -> int:
+        batch, heads, _, head_dim = self.keys.shape
+        return 2 * batch * heads * head_dim * self.keys.element_size() * min(length, self.size)
+
     def place(self, batch: int, time: int, mask: Mask) -> tuple[Places, Places]:
         start = self.length
         queries, keys = super().place(batch, time, mask)
