@@ -69,21 +69,17 @@ from twofold.parts.mixers import (
     SummaryAttention,
     long_conv,
 )
-<<<<<<< HEAD
-from twofold.parts.model import SequenceModel
-from twofold.parts.neighbours import (
     EuclideanNeighbours,
     HammingNeighbours,
     Likeness,
-    LogitLink,
     LogLink,
+    LogitLink,
     Neighbours,
     SignNeighbours,
 )
-=======
 from twofold.parts.model import SequenceModel, reading_numbers
+from twofold.parts.neighbours import (
 from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
->>>>>>> dbb7122 (Adding, digits pixel by pixel, linear maps in context and a needle in prose as made tasks; encoders of any layers fill in hidden tokens)
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
