@@ -69,17 +69,16 @@ from twofold.parts.mixers import (
     SummaryAttention,
     long_conv,
 )
+from twofold.parts.model import SequenceModel, reading_numbers
+from twofold.parts.neighbours import (
     EuclideanNeighbours,
     HammingNeighbours,
     Likeness,
-    LogLink,
     LogitLink,
+    LogLink,
     Neighbours,
     SignNeighbours,
 )
-from twofold.parts.model import SequenceModel, reading_numbers
-from twofold.parts.neighbours import (
-from twofold.parts.neighbours import EuclideanNeighbours, LogitLink, LogLink, Neighbours
 from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
