@@ -87,7 +87,7 @@ def test_a_stack_learns_them_and_can_be_saved(text: str, tmp_path) -> None:
     assert solve.metric_of(data) in figures
     fitted.model.save(tmp_path / "model")
     again = load(tmp_path / "model")
-    assert solve.evaluate(again, data).figures == figures
+    assert solve.evaluate(again, data).figures == pytest.approx(figures)
     serve, requests = solve.requests(again, data)
     assert serve(requests[0]).shape == (1, data.length)
     said = solve.describe(data)
