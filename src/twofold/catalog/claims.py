@@ -101,7 +101,8 @@ class Claim:
         guards: conditions without which the verdict is void.
         further: more data sets of the same kind; each arm is run on every one, and a figure is the mean over them.
         on: the checkpoint that a transform starts from.
-        task: the task that evaluates the arms; None for the first of the system's tasks.
+        task: the task that evaluates the arms; None for the first of the system's tasks. `study`: the figures are
+            those of the arms' own studies, as they are for systems that are nothing else.
         setting: the evaluation's settings, as the task understands them.
         side: arms measured beside the primary comparison; they never decide.
         tune: options to choose per arm on validation before the verdict, with their candidates.

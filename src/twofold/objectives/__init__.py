@@ -2,6 +2,7 @@
 
 from twofold.objectives import classification, distillation, margins, ranking
 from twofold.objectives.causal import causal
+from twofold.objectives.compatible import aligned
 from twofold.objectives.contrastive import info_nce
 from twofold.objectives.information import informative_codes
 from twofold.objectives.loss import IGNORED, Loss
@@ -12,6 +13,7 @@ from twofold.objectives.sparsity import flops, quadratic
 __all__ = [
     "IGNORED",
     "Loss",
+    "aligned",
     "causal",
     "classification",
     "distillation",

@@ -105,6 +105,7 @@ from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
+from twofold.parts.simplex import Directions, SimplexClassifier
 from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Bare,
@@ -172,6 +173,7 @@ __all__ = [
     "Dense",
     "DiagonalComposition",
     "Differential",
+    "Directions",
     "EchoEncoder",
     "Elastic",
     "ElasticFFN",
@@ -263,6 +265,7 @@ __all__ = [
     "ShapedAttention",
     "SharedExpert",
     "SignNeighbours",
+    "SimplexClassifier",
     "Single",
     "Sinusoid",
     "SparseEncoder",

@@ -22,7 +22,7 @@ from twofold.tasks import Task
 from twofold.tasks import task as task_named
 from twofold.trials import records, traces
 from twofold.trials.arms import write_json
-from twofold.trials.outcome import Outcome, data_of, latencies, run
+from twofold.trials.outcome import Outcome, by_study, data_of, latencies, run
 
 TUNING_STEPS = 100
 SPARE_SEED = 9_999  # never enters a verdict
@@ -77,10 +77,11 @@ class _Reproduction:
         self.id, self.claim, self.cls = id, claim, cls
         self.seeds = range(first_seed, first_seed + repeats)
         self.folder, self.retune = folder, retune
-        self.task: Task | None = None if cls.kind == "study" else task_named(claim.task or cls.card.tasks[0])
+        study = by_study(claim, cls)
+        self.task: Task | None = None if study else task_named(claim.task or cls.card.tasks[0])
         self.before = records.read(id, folder)
-        self.traces = {arm.label: traces.trace(arm) for arm in (*claim.arms, *claim.side)}
-        self.data = data_of(claim, cls.kind == "study")
+        self.traces = {arm.label: traces.trace(arm, study) for arm in (*claim.arms, *claim.side)}
+        self.data = data_of(claim, study)
 
     def run(self, side: bool, timings: bool, commit: str | None, dry_run: bool) -> dict[str, Any]:
         arms = [self._tuned(arm) for arm in self.claim.arms]
@@ -227,9 +228,10 @@ def fresh(id: str, folder: Path | None = None) -> bool:
     claim: Claim = cls.claim
     if json.loads(json.dumps(claim.as_dict(), default=list)) != record["claim"]:
         return False
-    if data_of(claim, cls.kind == "study")["fingerprint"] != record["data"]["fingerprint"]:
+    study = by_study(claim, cls)
+    if data_of(claim, study)["fingerprint"] != record["data"]["fingerprint"]:
         return False
-    return all(traces.close(record["traces"].get(arm.label), traces.trace(arm)) for arm in claim.arms)
+    return all(traces.close(record["traces"].get(arm.label), traces.trace(arm, study)) for arm in claim.arms)
 
 
 def pending(jobs: int = 1, *, folder: str | Path | None = None) -> dict[str, str]:

@@ -16,11 +16,16 @@ from twofold.tasks.examples import rows_for, small_model
 TOLERANCE = 1e-4
 
 
-def trace(arm: Arm) -> list[float]:
-    """The trace of an arm: losses of 20 seeded steps, outputs of a transformed random network, or a small report."""
+def trace(arm: Arm, study: bool = False) -> list[float]:
+    """The trace of an arm: losses of 20 seeded steps, outputs of a transformed random network, or a small report.
+
+    Args:
+        arm: which system, with options.
+        study: the report of its study, where it has one beside what it is.
+    """
     system: Any = configure(arm)
     rows = rows_for(system)
-    if isinstance(system, StudySystem):
+    if study or isinstance(system, StudySystem):
         return [round(v, 6) for v in system.small().run(None, None, seed=0).figures.values()]
     if system.kind == "transform":
         model = system.small().apply(small_model(), rows, seed=0)
