@@ -35,7 +35,7 @@ def test_directions_are_fixed_and_unused_ones_change_nothing() -> None:
     assert len(list(Directions(63, 64, 3).parameters())) == 1
     features = torch.randn(5, 63)
     assert few(features).shape == (5, 3)
-    assert torch.equal(more(features)[:, :3], few(features))
+    torch.testing.assert_close(more(features)[:, :3], few(features))
     torch.testing.assert_close(few.every(features)[:, :3], few(features))
     with pytest.raises(UserError, match="a simplex of 64 classes has 63 dimensions, and the features 32"):
         SimplexClassifier(32, 64, 3)
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused(tmp_path) -> None:
     model = system().fit(data, Steps(2)).model
     other = system(classes=32).fit(data, Steps(2)).model
     other.save(tmp_path / "other")
-    with pytest.raises(UserError, match="makes 63 features and .* 31"):
+    with pytest.raises(UserError, match="makes 63 features and"):
         system(new=str(tmp_path / "other")).run(model, small_images())
     with pytest.raises(UserError, match="two models"):
         system().run(model, small_images())

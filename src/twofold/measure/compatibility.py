@@ -24,7 +24,7 @@ def matrix(
 
 
 def average_compatibility(accuracy: Matrix) -> float:
-    """AC: share of pairs i > j in which the newer model does better on the older gallery than the older model itself."""
+    """AC: share of pairs i > j in which the newer model does better on the older gallery than the older one."""
     newer, older = np.tril_indices(len(accuracy), -1)
     return float((accuracy[newer, older] > accuracy[older, older]).mean()) if len(newer) else 0.0
 

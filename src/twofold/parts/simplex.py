@@ -1,4 +1,4 @@
-"""Classifiers whose classes are directions, more of them than are in use: a class that comes later has its own ready."""
+"""Classifiers whose classes are directions, more than are in use: a class that comes later has its own ready."""
 
 from __future__ import annotations
 

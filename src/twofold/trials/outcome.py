@@ -20,7 +20,6 @@ from twofold.tasks import Analysis, Model, ModelSystem, StudySystem, System, Tas
 from twofold.tasks import task as task_named
 from twofold.trials.latency import serving
 
-
 STUDY = "study"  # in a claim, in place of a task
 
 

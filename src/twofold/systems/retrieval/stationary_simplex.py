@@ -39,7 +39,7 @@ from twofold.tasks.classify.updates import UpdatedClassifier
     ),
 )
 class StationarySimplex(UpdatedClassifier):
-    """Image classifier with fixed directions, whose updates keep old features searchable; and how compatible models are."""
+    """Image classifier with fixed directions: its updates keep old features searchable; how compatible models are."""
 
     keep: float = Field(0.9, ge=0, lt=1, description="weight of staying near the older model's features (1 - λ)")
     scale: float = Field(10.0, gt=0, description="of the cosines there (μ)")
