@@ -11,16 +11,27 @@ Matrix = NDArray[np.float64]
 
 
 def matrix(
-    queries: Sequence[np.ndarray], galleries: Sequence[np.ndarray], asked: np.ndarray, known: np.ndarray
+    queries: Sequence[np.ndarray],
+    galleries: Sequence[np.ndarray],
+    asked: np.ndarray,
+    known: np.ndarray,
+    classes: Sequence[np.ndarray] | None = None,
 ) -> Matrix:
     """`C[i, j]`: share of queries, by model i, whose nearest gallery item by cosine, by model j, is of their class.
 
     Args:
         queries, galleries: features `[n, d]` and `[m, d]` by each model.
         asked, known: classes of the queries and of the gallery.
+        classes: those that are in each model's gallery, and asked for there; None: all.
     """
     q, g = ([_unit(features) for features in each] for each in (queries, galleries))
-    return np.array([[float((known[(a @ b.T).argmax(1)] == asked).mean()) for b in g] for a in q])
+    found = np.zeros((len(q), len(g)))
+    for j, b in enumerate(g):
+        here, held = (np.ones(len(of), bool) if classes is None else np.isin(of, classes[j]) for of in (asked, known))
+        for i, a in enumerate(q):
+            nearest = known[held][(a[here] @ b[held].T).argmax(1)]
+            found[i, j] = float((nearest == asked[here]).mean())
+    return found
 
 
 def average_compatibility(accuracy: Matrix) -> float:
