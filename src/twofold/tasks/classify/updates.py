@@ -127,7 +127,7 @@ class UpdatedClassifier(TrainedSystem, Change, Analysis):
         same = old.up.outputs == self.hidden
         encoder = copy.deepcopy(net.encoder) if same else PixelPerceptron(old.up.inputs, self.hidden, self.classes - 1)
         new = Headed(encoder, self.directions(len(names)))
-        new.head.load_state_dict(net.head.state_dict())  # type: ignore[union-attr]
+        new.head.load_state_dict(net.head.state_dict())
         self.update(new, old, reader.tensor(images), torch.from_numpy(labels), seed)
         changed = ClassifyModel(new.eval(), None, settings(OneLabel(names), reader), model.history, model.notes)
         return changed.remember(self.id, self.options(), {"classes": len(names), "steps": self.steps})
@@ -240,7 +240,7 @@ def _features(model: Model, data: ClassifyData, part: str) -> np.ndarray:
         return model.embed(inputs)
     if not isinstance(model, EncoderModel) or data.modality != "text":
         raise UserError(f"{model.name} makes no features of {data.modality}s; give models that encode them")
-    values: Any = model.encode(list(inputs)).values  # type: ignore[union-attr]
+    values: Any = model.encode(list(inputs)).values
     found: np.ndarray = values.numpy()
     return found
 
