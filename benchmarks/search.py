@@ -47,7 +47,13 @@ PIECES, QUERIES, BEST = 20_000, 50, 10
 PASSAGES = 1000  # to rerank
 SHAPE = {"backbone": "bert-2x128", "query_tokens": 16, "document_tokens": 64}
 WIDTHS = (384, 192, 96, 48, 27, 16, 8)  # 27 is a 14th of the whole
-STEPS, POOL, TESTED = 30, 300, 200  # of nested training; documents and queries of the measure
+STEPS, RATE, PAIRS, TOKENS = (
+    40,
+    1e-3,
+    500,
+    64,
+)  # of nested training; documents are cut at so many tokens, before and after
+POOL, TESTED = 300, 200  # documents and queries of the measure
 BUILT = 200  # passages made searchable in a round
 
 Row = dict[str, Any]
@@ -140,45 +146,38 @@ def prefixes() -> list[Row]:
     job, whole = task("search"), load(_minilm())
     data = job.read("pydoc")
     assert isinstance(whole, EncoderModel)
-    trained = [i for i in range(len(data.pairs)) if i < 1500]
-    pairs = {
-        "query": [data.queries[q] for q, _ in data.pairs[trained]],
-        "document": [data.documents[d] for _, d in data.pairs[trained]],
-    }
-    rows = Rows.of({**pairs, "split": ["train"] * len(trained)}, name="pydoc", source="pydoc")
-    nesting = configure("matryoshka", widths=tuple(sorted(WIDTHS)), steps=STEPS, tune_layers=1, document_tokens=64)
+    whole.spec["document_tokens"] = TOKENS
+    pairs = data.pairs[:PAIRS]
+    columns = {"query": [data.queries[q] for q, _ in pairs], "document": [data.documents[d] for _, d in pairs]}
+    rows = Rows.of({**columns, "split": ["train"] * len(pairs)}, name="pydoc", source="pydoc")
+    nesting = configure("matryoshka", widths=tuple(sorted(WIDTHS)), steps=STEPS, lr=RATE, tune_layers=1)
     models = {"minilm, cut": whole, "minilm, nested": nesting.apply(whole, rows, seed=0)}
     found: list[Row] = []
     for name, model in models.items():
         assert isinstance(model, EncoderModel)
         model.spec |= {"stages": None, "width": None}
+        known: dict[tuple[str, str], torch.Tensor] = {}
         for width in WIDTHS:
-            model.spec["width"] = width
-            figures = job.evaluate(cut_to(model, width), data, pool=POOL, queries=TESTED).figures
+            figures = job.evaluate(cut_to(model, width, known), data, pool=POOL, queries=TESTED).figures
             found.append({"arm": name, "width": width, "bytes": 4 * width, "ndcg@10": figures["ndcg@10"]})
     best = {name: next(r["ndcg@10"] for r in found if r["arm"] == name and r["width"] == WIDTHS[0]) for name in models}
     return [row | {"lost": best[row["arm"]] - row["ndcg@10"], "smaller": WIDTHS[0] / row["width"]} for row in found]
 
 
-_WHOLE: dict[int, dict[tuple[str, str], torch.Tensor]] = {}
-
-
-def cut_to(model: EncoderModel, width: int) -> EncoderModel:
-    """The model with vectors of that width; each text is encoded once for all widths."""
-    known = _WHOLE.setdefault(id(model), {})
+def cut_to(model: EncoderModel, width: int, known: dict[tuple[str, str], torch.Tensor]) -> EncoderModel:
+    """The model with vectors of that width; `known` keeps whole ones, so that each text is encoded once."""
 
     class Cut(EncoderModel):
         def encode(self, texts: Sequence[str], side: Any = "document") -> Dense | Sparse:
             new = [text for text in dict.fromkeys(texts) if (side, text) not in known]
             if new:
-                model.spec["width"] = None
                 vectors = model.encode(new, side)
                 assert isinstance(vectors, Dense)
                 known.update({(side, text): row for text, row in zip(new, vectors.values, strict=True)})
             values = torch.stack([known[side, text] for text in texts])
             return Dense(self.net.tower(side).cut(values, width))
 
-    return Cut(model.net, model.tokenizer, {**model.spec, "width": None})
+    return Cut(model.net, model.tokenizer, dict(model.spec))
 
 
 def built(rounds: int) -> list[Row]:
