@@ -57,10 +57,10 @@ def find(need: str, limit: int = 10, semantic: bool = False) -> tuple[CardData, 
 
 
 def show(system: str) -> CardData:
-    """The card of one system, with its options, claim and verdict.
+    """The card of one system, with its options, claim and verdict; of a mixer, what its blocks look like and cost.
 
     Args:
-        system: an id, also of an installed plug-in, or `./file.py:Class`.
+        system: an id, also of an installed plug-in, or `./file.py:Class`; or a mixer's name, such as `ssd`.
 
     Raises:
         UserError: no such system; names the nearest.
@@ -72,7 +72,16 @@ def show(system: str) -> CardData:
             return card
     from twofold.catalog import register
 
-    return _described(register.resolve(register.add_file(system) if ".py:" in system else system))
+    if ".py:" in system:
+        return _described(register.resolve(register.add_file(system)))
+    try:
+        return _described(register.resolve(system))
+    except UserError:
+        from twofold.tasks import backbones
+
+        if (part := backbones.part(system)) is None:
+            raise
+        return part
 
 
 def cite(system: str) -> str:

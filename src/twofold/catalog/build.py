@@ -31,6 +31,9 @@ def build() -> dict[str, str]:
         if claim is not None:
             entry["claim"] = claim.as_dict()
             entry["verdict"] = _verdict(id)
+        drawn = cls.sketch() if hasattr(cls, "sketch") else None
+        if drawn is not None:
+            entry["network"] = drawn
         families.setdefault(card.family, []).append(entry)
     return {name: json.dumps(cards, indent=1, ensure_ascii=False) + "\n" for name, cards in families.items()}
 

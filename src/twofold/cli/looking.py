@@ -44,6 +44,11 @@ def show(arguments: Namespace) -> None:
     card = api.show(arguments.system)
     if arguments.json:
         return output.as_json(card)
+    if card["kind"] == "part":
+        print(output.style(card["id"], "bold") + f"  {card['summary']}")
+        _show_network(card)
+        _show_lines("Remember", [card["note"]] if card["note"] else [])
+        return _show_lines("Use", (f"twofold fit backbone my.txt --set backbone={card['id']}-4x128 -o model/",))
     number = f" [{card['number']}]" if "number" in card else ""
     print(output.style(f"{card['id']}{number}", "bold") + f"  {card['summary']}")
     year = f" ({card['year']})" if "year" in card else ""
@@ -51,6 +56,7 @@ def show(arguments: Namespace) -> None:
     if card.get("source"):
         print(card["source"])
     print(f"{' and '.join(kinds(card))} for {', '.join(card['tasks'])}; family {card['family']}")
+    _show_network(card)
     _show_options(card)
     _show_claim(card)
     _show_lines("Good for", card.get("needs", ()))
@@ -69,6 +75,28 @@ def cite(arguments: Namespace) -> None:
 def _row(card: Card) -> tuple[str, ...]:
     verdict = card.get("verdict", "" if card.get("number") is None else "no claim")
     return card["id"], ", ".join(kinds(card)), ", ".join(card["tasks"]), verdict, card["summary"]
+
+
+def _show_network(card: Card) -> None:
+    """A drawing of the blocks, and what a token costs."""
+    net = card.get("network")
+    if net is None:
+        return
+    _heading("Blocks")
+    print("\n".join(f"  {line}" for line in net["blocks"]))
+    print()
+    rows = []
+    if net["flops_per_token"] is not None:
+        each = ", ".join(f"{count / 1e6:.2f} M at {int(t):,}" for t, count in net["flops_per_token"].items())
+        rows.append(("a token costs", f"{each} tokens (operations; about T^{net['exponent']:g} at the end)"))
+    cache = net["cache"]
+    if cache is None:
+        rows.append(("cache", "none: it needs the whole sequence at once"))
+    else:
+        sizes = ", ".join(f"{count / 1024:,.0f} kB at {int(t):,}" for t, count in cache["bytes"].items())
+        rows.append(("cache grows", f"{cache['growth']}: {sizes}"))
+    rows += [("positions", net["positions"]), ("learns by", ", ".join(net["objectives"]))]
+    output.table(rows)
 
 
 def _show_options(card: Card) -> None:

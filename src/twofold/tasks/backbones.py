@@ -14,6 +14,7 @@ from twofold import catalog
 from twofold.catalog import index
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
+from twofold.measure.sketch import sketch
 from twofold.parts import Encoder, Mixer, Part, Pattern, SequenceModel, presets
 from twofold.parts.named import names
 from twofold.tasks import instructed, reference, registry
@@ -94,6 +95,21 @@ def pattern(
         return found
     known = [*names(Mixer), *_systems()]
     raise UserError(f"unknown backbone {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+
+
+def part(name: str) -> dict[str, Any] | None:
+    """What there is to say about a mixer that can be named as a backbone, with its drawing; None: no such mixer."""
+    if name not in names(Mixer):
+        return None
+    kind = names(Mixer)[name]
+    try:
+        network = sketch(lambda length: pattern(name, 128, 4, max_len=length).network(260, max_len=length))
+    except UserError as error:
+        network, said = None, str(error)
+    else:
+        said = ""
+    summary = (kind.__doc__ or "").strip().splitlines()[0]
+    return {"id": name, "kind": "part", "summary": summary, "network": network, "note": said}
 
 
 def _systems() -> list[str]:

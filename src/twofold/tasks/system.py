@@ -13,6 +13,7 @@ from torch import Tensor
 from twofold import computing
 from twofold.catalog import Budget, Card, Claim, Steps
 from twofold.data.rows import Rows
+from twofold.errors import UserError
 from twofold.objectives import Loss
 from twofold.parts import Part
 from twofold.tasks.model import Model
@@ -68,6 +69,23 @@ class ModelSystem(System, ABC):
         if modality in self.reads:
             return None
         return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {modality}s"
+
+    @classmethod
+    def sketch(cls) -> dict[str, Any] | None:
+        """For a system of the mixers family: a drawing of its blocks and what they cost (`measure.sketch`)."""
+        if cls.card.family != "mixers" or not hasattr(cls, "network"):
+            return None
+        from twofold.measure.sketch import sketch
+
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+
+        def make(length: int) -> Any:
+            return cls(**({"length": length} if "length" in known else {})).network(260)  # type: ignore[attr-defined]
+
+        try:
+            return sketch(make)
+        except (UserError, NotImplementedError, RuntimeError):  # of another shape, or it cannot be made without weights
+            return None
 
     @abstractmethod
     def fit(

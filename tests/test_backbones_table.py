@@ -1,0 +1,85 @@
+"""The table of all backbones: on a toy budget it runs, goes on where it was, and says what its file says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks import backbones
+from markdown.extensions.toc import slugify
+
+from twofold.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = backbones.Plan(2, "mqar(time=16, pairs=2, symbols=8)", texts=1, dim=32, heads=2, length=32, batch=2, rounds=1)
+TWO = {name: backbones.BACKBONES[name] for name in ("attention", "ssd, then attention")}
+
+
+def test_names_are_many_and_each_is_a_network() -> None:
+    assert len(backbones.BACKBONES) >= 15
+    plan = replace(TOY, length=64)
+    shapes = {str(backbones.network(given, plan).spec()) for given, _ in backbones.BACKBONES.values()}
+    assert len(shapes) == len(backbones.BACKBONES)
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, count = tmp_path / "docs" / "data" / "backbones.json", []
+    whole = backbones.trained
+
+    def interrupted(*given):
+        count.append(given)
+        if len(count) == 13:  # of a row: twice two rates, then two figures; a seed more: two figures
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    monkeypatch.setattr(backbones, "trained", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        backbones.run(file, TOY, 2, TWO)
+    assert {name: len(row["recall"]) for name, row in json.loads(file.read_text())["rows"].items()} == dict.fromkeys(
+        TWO, 1
+    )
+    found = backbones.run(file, TOY, 2, TWO)
+    assert len(count) == 13 + 4
+    assert backbones.run(file, TOY, 2, TWO) == json.loads(file.read_text()) == json.loads(json.dumps(found))
+    assert len(count) == 17
+    assert not list(file.parent.glob("*.part"))
+    row = found["rows"]["ssd, then attention"]
+    assert len(row["bits_per_byte"]) == len(row["recall"]) == 2
+    assert row["cache_bytes"]["8192"] < found["rows"]["attention"]["cache_bytes"]["8192"]
+    assert row["speed"]["training"]["ratio"] > 0
+    assert set(row["rates"]) == {"bits_per_byte", "recall"}
+    assert backbones.read(file, replace(TOY, steps=3))["rows"] == {}
+
+    backbones.publish(found, tmp_path / "docs")
+    text = (tmp_path / "docs" / "backbones.md").read_text()
+    assert f"{sum(row['bits_per_byte']) / 2:.3f} ± " in text
+    assert "[attention](results/mixers.md#nope-" in text
+    assert (tmp_path / "docs" / "images" / "backbones.svg").read_text().startswith("<svg")
+
+
+def test_same_seed_same_figures() -> None:
+    given = backbones.BACKBONES["attention"][0]
+    once, again = (
+        [backbones.trained(given, TOY, figure, 1e-3, 2, 0) for figure in backbones.FIGURES] for _ in range(2)
+    )
+    assert once == pytest.approx(again)
+
+
+def test_the_page_is_that_of_the_figures() -> None:
+    found = json.loads((ROOT / "docs" / "data" / "backbones.json").read_text())
+    assert (ROOT / "docs" / "backbones.md").read_text() == backbones.page(found)
+    assert len(found["rows"]) >= 2
+    headings = {
+        f"results/mixers.md#{slugify(line[3:], '-')}"
+        for line in (ROOT / "docs" / "results" / "mixers.md").read_text().splitlines()
+        if line.startswith("## ")
+    }
+    assert set(backbones.pages_of_systems().values()) <= headings
+
+
+def test_damaged_figures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(UserError, match="no JSON"):
+        backbones.read(tmp_path / "x.json", TOY)
