@@ -80,7 +80,7 @@ def generate(
     done, end = 0, first
     for end in range(first, total):
         rule = Mask.causal() & Mask.padding(real[:, done:end]) if padded else Mask.causal()
-        logits = net.apply_head(net.states(ids[:, done:end], rule, cache)[:, -1]).float()
+        logits = net.apply_head(net.newest(ids[:, done:end], rule, cache)).float()
         done = end if cache is not None else 0
         chances = logits
         for process in processors:

@@ -37,6 +37,7 @@ from twofold.parts.heads import Head, LMHead, MLMHead, NestedHeads, PrefixHead, 
 from twofold.parts.hierarchy import Hierarchy, PatchStage
 from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
+from twofold.parts.loops import Loop, LoopCache, iterations, set_iterations
 from twofold.parts.masks import Mask
 from twofold.parts.mixers import (
     MSSA,
@@ -59,6 +60,7 @@ from twofold.parts.mixers import (
     LocalAttention,
     LongFilter,
     MambaBlock,
+    MaskedMixer,
     Mixer,
     ModalFilter,
     Recurrent,
@@ -105,6 +107,7 @@ from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
+from twofold.parts.shared_cache import SharedAttention, SharedCache, SharedKeys
 from twofold.parts.simplex import Directions, SimplexClassifier
 from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
@@ -208,10 +211,13 @@ __all__ = [
     "LogScale",
     "LogitLink",
     "LongFilter",
+    "Loop",
+    "LoopCache",
     "LowRankLinear",
     "MLMHead",
     "MambaBlock",
     "Mask",
+    "MaskedMixer",
     "Max",
     "MaxOverVectors",
     "MaxTerms",
@@ -263,7 +269,10 @@ __all__ = [
     "SequenceHead",
     "SequenceModel",
     "ShapedAttention",
+    "SharedAttention",
+    "SharedCache",
     "SharedExpert",
+    "SharedKeys",
     "SignNeighbours",
     "SimplexClassifier",
     "Single",
@@ -319,6 +328,7 @@ __all__ = [
     "feed_forward",
     "grow",
     "halvings",
+    "iterations",
     "linear_kind",
     "llama",
     "long_conv",
@@ -337,6 +347,7 @@ __all__ = [
     "rising",
     "set_channels",
     "set_guides",
+    "set_iterations",
     "set_width",
     "spectral",
     "spread",

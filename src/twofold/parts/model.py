@@ -14,7 +14,7 @@ from twofold.parts.heads import Head, TokenHead
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask
 from twofold.parts.part import Part
-from twofold.parts.stack import Stack
+from twofold.parts.stack import Block, Stack
 
 Ids = Int[Tensor, "batch time"] | Float[Tensor, "batch time channels"]
 """Tokens, or a row of numbers for each, where the embedding takes that."""
@@ -69,6 +69,16 @@ class SequenceModel(Part):
         x = self.embed(ids, mask, cache, types)
         return self.stack(x, mask, cache, stop=stop)
 
+    def newest(
+        self, ids: Int[Tensor, "batch time"], mask: AnyMask = None, cache: StackCache | None = None
+    ) -> Float[Tensor, "batch dim"]:
+        """States of the last token alone; layers that need not work out the others do not (YOCO's early exit)."""
+        if not getattr(self.stack.layers[-1], "reads_newest", False):
+            return self.states(ids, mask, cache)[:, -1]
+        mask = Mask.of(mask).for_pass()
+        x: Tensor = self.stack(self.embed(ids, mask, cache), mask, cache, newest=True)
+        return x[:, -1]
+
     def embed(
         self,
         ids: Ids,
@@ -104,7 +114,7 @@ class SequenceModel(Part):
     @property
     def max_len(self) -> int | None:
         """Longest input; None: no limit."""
-        mixers = [getattr(layer, "mixer", None) for layer in self.stack.layers]
+        mixers = [block.mixer for block in self.stack.modules() if isinstance(block, Block)]
         limits = [self.embedding.max_len, *(getattr(mixer, "max_len", None) for mixer in mixers)]
         return min((limit for limit in limits if limit is not None), default=None)
 

@@ -16,6 +16,7 @@ from twofold.parts import arguments
 from twofold.parts.channels.ffn import ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.heads import LMHead, TiedHead
+from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.model import SequenceModel
@@ -23,9 +24,11 @@ from twofold.parts.named import Named, chosen, make, names
 from twofold.parts.norms import NORMS
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
+from twofold.parts.shared_cache import SharedCache
 from twofold.parts.stack import Block, PostNorm, Single, Stack, wiring
 
 ENTRY = ("mixer", "position", "channel", "wiring", "times", "conv")
+GROUPS = {"loop": ("loop", "iterations", "inject"), "shared": ("shared",)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Pattern:
         layers: entries with `mixer` (default attention), `position` (default: rope for mixers with queries and keys,
             where the pattern has no position of its own), `channel` (default swiglu; `none` for none), `wiring`
             (pre, post, parallel, sandwich, single, sas, sas-p, one-skip, recomputed; default pre), `conv` (width of a
-            `CausalConv` that the mixer reads through) and `times`.
+            `CausalConv` that the mixer reads through) and `times`; or `loop` (a list of such entries), `iterations`
+            and `inject` (whether a loop's input is added again before each iteration); or `shared` (a list of entries
+            whose mixer is shared-attention by default: they read one set of keys and values).
         dim: width of the states.
         heads: of mixers that have some (default: one for each 32 features).
         norm: a name of `NORMS`.
@@ -67,17 +72,8 @@ class Pattern:
         for key in data:
             if key not in known:
                 raise unknown("key of a pattern", str(key), known)
-        layers = data.get("layers")
-        if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
-            raise UserError(
-                "a pattern is a list of layers, such as [{mixer: attention, position: rope, channel: swiglu, times: 2}]"
-            )
-        for entry in layers:
-            if not isinstance(entry, Mapping):
-                raise UserError(f"a layer of a pattern is a mapping such as {{mixer: attention}}, not {entry!r}")
-            for key in entry:
-                if key not in ENTRY:
-                    raise unknown("key of a layer pattern", str(key), ENTRY)
+        layers: Any = data.get("layers")
+        _checked(layers)
         values = {**defaults, **data, "layers": tuple(dict(entry) for entry in layers)}
         for name, kind in (("dim", int), ("heads", int), ("conv", int), ("hidden", int), ("norm", str), ("tied", bool)):
             if values.get(name) is not None and not arguments.fits(values[name], kind):
@@ -104,8 +100,8 @@ class Pattern:
             UserError: parts that do not go together, with what to write instead.
         """
         maker = _Maker(self, causal, max_len)
-        blocks = [maker.block(entry) for entry in self.layers for _ in range(_times(entry))]
-        return Stack(blocks, None if isinstance(blocks[-1].wiring, PostNorm) else NORMS[self.norm](self.dim))
+        made = maker.layers(self.layers)
+        return Stack(made, None if _post_norm(made[-1]) else NORMS[self.norm](self.dim))
 
     def network(
         self, vocab: int, *, causal: bool | None = None, max_len: int | None = None, head: bool = True
@@ -137,6 +133,20 @@ class _Maker:
 
     def norm(self) -> Part:
         return NORMS[self.pattern.norm](self.pattern.dim)
+
+    def layers(self, entries: Sequence[Mapping[str, Any]]) -> list[Part]:
+        """A block for every entry, as often as it says, or a loop of blocks."""
+        made: list[Part] = []
+        for entry in entries:
+            if "loop" in entry:
+                norm = self.norm() if entry.get("inject", False) else None
+                made.append(Loop(self.layers(entry["loop"]), entry.get("iterations", 2), norm))
+            elif "shared" in entry:
+                readers = [{"mixer": "shared-attention", **inner} for inner in entry["shared"]]
+                made.append(SharedCache(self.layers(readers), self.norm()))
+            else:
+                made += [self.block(entry) for _ in range(_times(entry))]
+        return made
 
     def block(self, entry: Mapping[str, Any]) -> Block:
         mixer = self.mixer(entry)
@@ -205,6 +215,33 @@ class _Maker:
         gated = options.get("gate", getattr(arguments.parameters(cls).get("gate"), "default", False)) is True
         fill = {**self.fill, "hidden": hidden or (-(-8 * dim // 24) * 8 if gated else 4 * dim), "bias": False}
         return make(ChannelMixer, given, fill)
+
+
+def _checked(layers: Any) -> None:
+    """Refuses what is no list of layers (UserError)."""
+    if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
+        raise UserError(
+            "a pattern is a list of layers, such as [{mixer: attention, position: rope, channel: swiglu, times: 2}]"
+        )
+    for entry in layers:
+        if not isinstance(entry, Mapping):
+            raise UserError(f"a layer of a pattern is a mapping such as {{mixer: attention}}, not {entry!r}")
+        group = next((name for name in GROUPS if name in entry), None)
+        known = ENTRY if group is None else GROUPS[group]
+        for key in entry:
+            if key not in known:
+                raise unknown("key of a layer pattern", str(key), known)
+        if group is not None:
+            _checked(entry[group])
+            if any(name in inner for name in GROUPS for inner in entry[group]):
+                raise UserError(f"a {group} is made of blocks alone; use one loop with more iterations, or one shared")
+            if not arguments.fits(entry.get("iterations", 2), int):
+                raise UserError(f"a loop's iterations is {entry['iterations']!r}; use a whole number of at least 1")
+
+
+def _post_norm(layer: Part) -> bool:
+    last = layer.layers[-1] if isinstance(layer, Loop | SharedCache) else layer
+    return isinstance(last, Block) and isinstance(last.wiring, PostNorm)
 
 
 def _times(entry: Mapping[str, Any]) -> int:

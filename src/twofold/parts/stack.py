@@ -239,8 +239,14 @@ class Stack(Part):
         self.final_norm = final_norm
 
     def forward(
-        self, x: States, mask: AnyMask = None, cache: StackCache | None = None, start: int = 0, stop: int | None = None
-    ) -> States:
+        self,
+        x: States,
+        mask: AnyMask = None,
+        cache: StackCache | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        newest: bool = False,
+    ) -> Float[Tensor, "batch kept dim"]:
         """Runs the blocks from `start` on: to the end and through the final norm, or (`stop` given) until before block
         `stop`, whose input it returns without the final norm. So `stack(stack(x, stop=n), start=n) == stack(x)`.
 
@@ -248,6 +254,7 @@ class Stack(Part):
             x: states `[B, T, D]`, what block `start` takes.
             mask: passed to every mixer.
             cache: from `new_cache`; remembers all layers, so neither `start` nor `stop` goes with it.
+            newest: only the last token's states are asked: a last layer with `reads_newest` may leave out the others'.
         """
         mask = Mask.of(mask).for_pass()
         end = len(self.layers) if stop is None else stop
@@ -255,23 +262,27 @@ class Stack(Part):
             raise UserError(f"a stack of {len(self.layers)} layers has no layers {start} to {end}")
         if cache is not None and (start, stop) != (0, None):
             raise UserError("a cache remembers all layers; run the whole stack with it, or go without")
+        time = x.shape[1]
         for i in range(start, end):
-            x = self.layers[i](x, mask, None if cache is None else cache.layers[i])
+            held = None if cache is None else cache.layers[i]
+            short = newest and i == len(self.layers) - 1 and getattr(self.layers[i], "reads_newest", False)
+            x = self.layers[i](x, mask, held, newest=True) if short else self.layers[i](x, mask, held)
         if cache is not None:
-            cache.length += x.shape[1]
+            cache.length += time
         return x if stop is not None or self.final_norm is None else self.final_norm(x)
 
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> StackCache:
         """An empty cache for `batch` rows of at most `max_len` tokens."""
+        # Groups of blocks (loops, blocks that share a cache) stand in a stack as blocks do.
         layers = [cast(Block, layer).new_cache(batch, max_len, dtype, device) for layer in self.layers]
         return StackCache(layers, max_len)
 
     @property
     def causal(self) -> bool:
         """Whether every mixer is causal by itself."""
-        mixers = [layer.mixer for layer in self.layers if isinstance(layer, Block) and layer.mixer is not None]
+        mixers = [block.mixer for block in self.modules() if isinstance(block, Block) and block.mixer is not None]
         return bool(mixers) and all(isinstance(m, Mixer) and m.causal == "yes" for m in mixers)
 
 

@@ -6,6 +6,7 @@ attention and feed-forward part, and the attention scores (half of them where at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from twofold.errors import UserError
-from twofold.parts import ChannelMixer, Mixer, blocks
+from twofold.parts import ChannelMixer, Loop, Mixer, SharedCache, blocks
 from twofold.surgery import importance
 from twofold.surgery.units import Units
 
@@ -25,13 +26,16 @@ def block_flops(net: nn.Module, length: int) -> float:
         UserError: a block has a mixer that cannot say what it costs: names it.
     """
     total = 0.0
+    loops = [(f"{name}.", part.times) for name, part in net.named_modules() if isinstance(part, Loop)]
+    total += sum(part.flops(length) / length for part in net.modules() if isinstance(part, SharedCache))
     for name, block in blocks(net):
+        often = math.prod(times for inside, times in loops if name.startswith(inside))
         for role, part in (("mixer", block.mixer), ("channel", block.channel)):
             if part is None:
                 continue
             if not isinstance(part, Mixer | ChannelMixer):
                 raise UserError(f"{name}.{role} is a {type(part).__name__}, which does not say what it costs")
-            total += part.flops(length) / length
+            total += often * part.flops(length) / length
     return total
 
 

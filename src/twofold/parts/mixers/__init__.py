@@ -9,6 +9,7 @@ from twofold.parts.mixers.hydra import Hydra
 from twofold.parts.mixers.hyena import Hyena, ImplicitFilter, LongFilter, ModalFilter, long_conv
 from twofold.parts.mixers.local_attention import LocalAttention
 from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
+from twofold.parts.mixers.masked_mixer import MaskedMixer
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.mixers.mssa import MSSA
 from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
@@ -44,6 +45,7 @@ __all__ = [
     "LocalAttention",
     "LongFilter",
     "MambaBlock",
+    "MaskedMixer",
     "Mixer",
     "ModalFilter",
     "Recurrent",

@@ -18,6 +18,7 @@ from twofold.data.tokenizers import Tokenizer
 from twofold.decoding import generate, sampling
 from twofold.errors import UserError
 from twofold.measure.costs import active_parameters, context_costs
+from twofold.measure.inversion import inversion_error
 from twofold.measure.language import bits_per_byte
 from twofold.parts import Mask, SequenceModel
 from twofold.parts.ready import for_batches, for_steps
@@ -152,6 +153,18 @@ class LanguageModel(Model):
             nats += float(_costs(self.net.eval(), ids.to(self.device), counted.to(self.device)).sum())
             size += sum(len(utf8(self.text.decode(long[i][first:]))) for i in group)
         return bits_per_byte(nats, size)
+
+    def inversion_error(self, texts: Sequence[str], count: int, tokens: int, steps: int) -> float:
+        """Share of tokens that cannot be found again from the hidden states of the first so many texts, each cut to
+        so many tokens, by `measure.inversion.invert_input` in so many steps.
+
+        Raises:
+            UserError: too few texts that are so long.
+        """
+        long = [ids[:tokens] for ids in self.tokens(texts) if len(ids) >= tokens][:count]
+        if len(long) < count:
+            raise UserError(f"{len(long)} texts have {tokens} tokens, and {count} are asked; ask fewer or shorter ones")
+        return inversion_error(self.net.eval(), torch.tensor(long, device=self.device), steps)
 
     def generate(
         self,

@@ -53,7 +53,8 @@ class LanguageTask(TextsTask):
         Args:
             setting: `stride` of the windows that long texts are read in; `texts` to score only the first so many;
                 `every_width` to judge each width of an elastic model, and give the mean over them; `far`, two places:
-                adds `bits_per_byte_far` of the tokens between them, read in one piece.
+                adds `bits_per_byte_far` of the tokens between them, read in one piece; `invert`, how many texts, tokens
+                of each, and steps: adds `inversion_error`, the share of tokens that cannot be found again from states.
         """
         assert isinstance(model, LanguageModel)
         if setting.get("every_width"):
@@ -64,6 +65,9 @@ class LanguageTask(TextsTask):
         if "far" in setting:
             first, last = setting["far"]
             figures["bits_per_byte_far"] = model.far(data.part(part), first, last, setting.get("texts"))
+        if "invert" in setting:
+            count, tokens, steps = setting["invert"]
+            figures["inversion_error"] = model.inversion_error(data.part(part), count, tokens, steps)
         return Evaluation(figures, score.each)
 
     def _every_width(
