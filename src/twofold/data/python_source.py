@@ -163,8 +163,8 @@ def _function_source(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[s
     if not docstring:
         quote = node.body[0]
         begin, end = quote.lineno - 1 - first, (quote.end_lineno or quote.lineno) - first
-        around = taken[begin][: _column(taken[begin], quote.col_offset)]
-        after = taken[end - 1][_column(taken[end - 1], quote.end_col_offset or 0) :].strip()
+        around = taken[begin][: column(taken[begin], quote.col_offset)]
+        after = taken[end - 1][column(taken[end - 1], quote.end_col_offset or 0) :].strip()
         if around.strip() or (after and not after.startswith("#")):
             return None
         following = taken[end:]
@@ -175,6 +175,6 @@ def _function_source(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[s
     return "".join(line.removeprefix(margin) for line in taken).rstrip() + "\n"
 
 
-def _column(line: str, offset: int) -> int:
+def column(line: str, offset: int) -> int:
     """A syntax tree's column (UTF-8 bytes) as an index into the line's characters."""
     return offset if line.isascii() else len(line.encode()[:offset].decode(errors="ignore"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twofold.data import standard_library
+from twofold.data.code_pairs import renamed_code, rewritten_code
 from twofold.data.columns import TEXT_COLUMNS, Table, clean, rename
 from twofold.data.digits import digits
 from twofold.data.files import UNITS, Unit, missing, read_file
@@ -23,6 +24,8 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "pydoc": standard_library.pydoc,
     "pydoc:texts": standard_library.texts,
     "pycode": standard_library.pycode,
+    "pycode:renamed": renamed_code,
+    "pycode:rewritten": rewritten_code,
     "statements": statements,
     "concepts": concepts,
     "histories": histories,

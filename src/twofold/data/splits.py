@@ -13,6 +13,9 @@ from twofold.errors import UserError
 
 Parts = tuple[float, float, float]
 
+FOR_SEARCH: Parts = (0.5, 0.1, 0.4)
+"""Search needs a pool: test queries look among the documents of the test part."""
+
 _NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),

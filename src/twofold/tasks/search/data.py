@@ -11,12 +11,12 @@ import numpy as np
 
 from twofold.data.collections import Collection
 from twofold.data.rows import Rows
-from twofold.data.splits import adopt, split
+from twofold.data.splits import FOR_SEARCH, adopt, split
 from twofold.errors import UserError
 
 PARTS = ("train", "validation", "test")
 EVERY = "every"
-SHARES = (0.5, 0.1, 0.4)  # search needs a pool: test queries look among the documents of the test part
+SHARES = FOR_SEARCH
 
 
 @dataclass(frozen=True)
