@@ -117,7 +117,8 @@ def test_other_statements_keep_the_behaviour() -> None:
         "    a = []\n    for i in x:\n        a.append(i + len(a))\n    return a\n",
         "    a = []\n    for i in x:\n        a.append(i)\n    return a, i\n",
         "    i = 5\n    a = [i for i in x]\n    return a, i\n",
-        "    a = []\n    try:\n        for i in x:\n            a.append(1 // i)\n    except ValueError:\n        pass\n"
+        "    a = []\n"
+        "    try:\n        for i in x:\n            a.append(1 // i)\n    except ValueError:\n        pass\n"
         "    return a\n",
     ],
 )

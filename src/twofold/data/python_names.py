@@ -181,8 +181,10 @@ def _occurrences(tree: ast.AST) -> Iterator[str]:
             yield node.id
         elif isinstance(node, ast.arg):
             yield node.arg
-        elif isinstance(node, _Function | ast.ClassDef) or (isinstance(node, ast.ExceptHandler) and node.name):
+        elif isinstance(node, _Function | ast.ClassDef):
             yield node.name
+        elif isinstance(node, ast.ExceptHandler):
+            yield from filter(None, [node.name])
         elif isinstance(node, ast.alias) and node.asname:
             yield node.asname
         elif isinstance(node, ast.Global | ast.Nonlocal):

@@ -10,62 +10,11 @@ from collections.abc import Iterable, Iterator
 from twofold.data.python_names import line_starts, places, renamed, words
 from twofold.data.python_source import column, parse
 
-_NAMES = [
-    "value",
-    "item",
-    "result",
-    "data",
-    "entry",
-    "node",
-    "index",
-    "count",
-    "total",
-    "text",
-    "line",
-    "name",
-    "key",
-    "pair",
-    "first",
-    "second",
-    "left",
-    "right",
-    "source",
-    "target",
-    "current",
-    "given",
-    "found",
-    "kept",
-    "left_over",
-    "part",
-    "piece",
-    "group",
-    "number",
-    "size",
-    "limit",
-    "start",
-    "stop",
-    "step",
-    "place",
-    "mark",
-    "flag",
-    "state",
-    "mode",
-    "kind",
-    "level",
-    "depth",
-    "width",
-    "base",
-    "parent",
-    "child",
-    "owner",
-    "holder",
-    "reader",
-    "writer",
-    "buffer",
-    "record",
-    "field",
-    "table",
-]
+_NAMES = (
+    "value item result data entry node index count total text line name key pair first second left right source "
+    "target current given found kept left_over part piece group number size limit start stop step place mark flag "
+    "state mode kind level depth width base parent child owner holder reader writer buffer record field table"
+).split()  # noqa: SIM905
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Lambda)
 
 
@@ -176,7 +125,8 @@ def _gathered(empty: ast.stmt, loop: ast.stmt | None, uses: Counter[str]) -> ast
     inner = loop.body[0]
     tests: list[ast.expr] = []
     if isinstance(inner, ast.If) and not inner.orelse and len(inner.body) == 1:
-        inner, tests = inner.body[0], [inner.test]
+        tests = [inner.test]
+        inner = inner.body[0]
     match inner:
         case ast.Expr(ast.Call(ast.Attribute(ast.Name(id=filled), "append"), [element], [])) if filled == name:
             pass
