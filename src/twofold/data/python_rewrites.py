@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from twofold.data.python_names import line_starts, places, renamed, words
 from twofold.data.python_source import column, parse
 
-_NAMES = (
-    "value item result data entry node index count total text line name key pair first second left right source "
-    "target current given found kept left_over part piece group number size limit start stop step place mark flag "
-    "state mode kind level depth width base parent child owner holder reader writer buffer record field table"
-).split()  # noqa: SIM905
+_NAMES = tuple(
+    """
+    value item result data entry node index count total text line name key pair first second left right source target
+    current given found kept left_over part piece group number size limit start stop step place mark flag state mode
+    kind level depth width base parent child owner holder reader writer buffer record field table
+    """.split()  # noqa: SIM905
+)
 _NOT_MOVED = (ast.Yield, ast.YieldFrom, ast.Await, ast.NamedExpr, ast.Lambda)
 
 
