@@ -3,7 +3,7 @@
 from twofold.objectives import classification, distillation, margins, ranking
 from twofold.objectives.causal import causal
 from twofold.objectives.compatible import aligned
-from twofold.objectives.contrastive import info_nce
+from twofold.objectives.contrastive import info_nce, weighted_info_nce
 from twofold.objectives.information import informative_codes
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
@@ -26,4 +26,5 @@ __all__ = [
     "nested",
     "quadratic",
     "ranking",
+    "weighted_info_nce",
 ]

@@ -90,3 +90,52 @@ def _false_negatives(
     if query_ids is not None:
         related = (query_ids[:, None] == query_ids[None, :]).float() @ related
     return (related > 0) & ~own
+
+
+def weighted_info_nce(
+    queries: Float[Tensor, "batch dim"],
+    documents: Float[Tensor, "batch dim"],
+    temperature: float,
+    *,
+    query_ids: Int[Tensor, "batch"] | None = None,
+    document_ids: Int[Tensor, "batch"] | None = None,
+    raw: bool = False,
+    through: bool = False,
+) -> Loss:
+    """Two-way InfoNCE whose hard negatives count more.
+
+    Zhang et al. 2024, https://arxiv.org/abs/2402.01935, section 3.2.
+
+    With s the dot products divided by the temperature, i's negative k has the share `e^s_ik / Σ_j e^s_ij` of i's
+    negatives j, and weighs `γ_ik`, that share times their number; the loss of a direction is
+    `mean_i −log (e^s_ii / (e^s_ii + Σ_k γ_ik e^s_ik))`. Equal similarities give weights of 1, which is plain InfoNCE.
+
+    Args:
+        queries, documents: pairs, in order; of unit length where the similarity is the cosine.
+        temperature: above 0.
+        query_ids, document_ids: as in `info_nce`: what belongs together is no negative.
+        raw: weigh by the share alone, which sums to 1, instead of by it times the number of negatives.
+        through: let gradients reach the weights.
+
+    Returns:
+        The sum of both directions in nats; figures `loss` and `accuracy`.
+    """
+    queries, documents = full_precision(queries), full_precision(documents)
+    with torch.autocast(queries.device.type, enabled=False):
+        scores = queries @ documents.T / temperature
+    scores = scores.masked_fill(_false_negatives(scores, query_ids, document_ids), -torch.inf)
+    value = _weighted(scores, raw, through) + _weighted(scores.T, raw, through)
+    own = torch.arange(len(scores), device=scores.device)
+    accuracy = (scores.detach().argmax(1) == own).float().mean()
+    return Loss(value, {"loss": value.detach(), "accuracy": accuracy})
+
+
+def _weighted(scores: Float[Tensor, "batch batch"], raw: bool, through: bool) -> Float[Tensor, ""]:
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    wrong = scores.masked_fill(own, -torch.inf)
+    counts = wrong.isfinite().sum(1, keepdim=True)
+    # A row without negatives has no softmax; any finite number in its place gives it weights that do not count.
+    weights = torch.where(counts > 0, wrong, 0.0).log_softmax(1) + (0.0 if raw else counts.clamp(min=1).log())
+    weights = weights if through else weights.detach()
+    weighted = torch.where(own, scores, scores + torch.where(wrong.isfinite(), weights, 0.0))
+    return F.cross_entropy(weighted, torch.arange(len(scores), device=scores.device))

@@ -99,6 +99,11 @@ class SubwordTokenizer(Tokenizer):
         )
         return [each.ids for each in encoded]
 
+    def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text without special tokens, and which characters of it each stands for (start, end)."""
+        encoded = _guarded(lambda: self._library.encode(text, add_special_tokens=False), "the tokenizer")
+        return encoded.ids, encoded.offsets
+
     def decode(self, ids: Iterable[int]) -> str:
         kept = [index for index in map(int, ids) if index not in self._roles and 0 <= index < self.vocab_size]
         return self._library.decode(kept, skip_special_tokens=True)
