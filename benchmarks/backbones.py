@@ -310,6 +310,9 @@ def page(found: Mapping[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     where = found["environment"]
+    missing = [name for name in BACKBONES if name not in rows]
+    itself = rows.get("attention", {}).get("speed", {})
+    noise = " and ".join(f"{itself[kind]['ratio']:.2f}" for kind in ("training", "decoding") if itself.get(kind))
     lines += [
         "",
         "Bits per byte: of the first "
@@ -318,6 +321,8 @@ def page(found: Mapping[str, Any]) -> str:
         "decoding; in brackets, as a multiple of attention's in the same rounds, which is the figure to go by. The "
         "cache: of one row in float32; – where a mixer has no steps. "
         f"Measured on {where['cpu']}, {where['threads']} thread(s), PyTorch {where['torch']}.",
+        *(["", f"Attention beside itself comes to {noise}: differences of that size are noise."] if noise else []),
+        *(["", f"Not measured yet: {'; '.join(missing)}."] if missing else []),
         "",
         "So short a training says which backbone learns fast at this size, not which is best in the end.",
     ]

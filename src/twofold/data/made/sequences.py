@@ -266,7 +266,7 @@ KINDS: dict[str, type[Any]] = {
     kind.name: kind
     for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where, SeqDigits, Needle, Adding, LinearInContext)
 }
-"""Kinds of sequence by name; their default sizes are the calibrated ones."""
+"""Kinds of sequence by name. Default sizes up to `where` are calibrated ones; those of the others are not yet."""
 
 _WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")
 
