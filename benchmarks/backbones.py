@@ -317,7 +317,9 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "Bits per byte: of the first "
         f"{plan['texts']} unseen documents; ± is half of the distance between the seeds. Recall: the share of asked "
-        "keys whose value is given; every mixer reads through a convolution of width 3 there. Speeds: on one row in "
+        "keys whose value is given; every mixer reads through a convolution of width 3 there, "
+        "and windows and blocks of 32 see all of a sequence that is no longer, so that theirs is attention's. Speeds: "
+        "on one row in "
         "decoding; in brackets, as a multiple of attention's in the same rounds, which is the figure to go by. The "
         "cache: of one row in float32; – where a mixer has no steps. "
         f"Measured on {where['cpu']}, {where['threads']} thread(s), PyTorch {where['torch']}.",
