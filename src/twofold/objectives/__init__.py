@@ -8,6 +8,7 @@ from twofold.objectives.information import informative_codes
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
 from twofold.objectives.nested import nested
+from twofold.objectives.orthogonal import orthogonal
 from twofold.objectives.sparsity import flops, quadratic
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "mask_tokens",
     "masked",
     "nested",
+    "orthogonal",
     "quadratic",
     "ranking",
     "weighted_info_nce",

@@ -22,6 +22,7 @@ from twofold.parts.channels import (
     feed_forward,
     set_channels,
 )
+from twofold.parts.chunked import ChunkedEncoder
 from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.codes import CodeClasses, CodeEncoder, CodeHead, CodeNeighbours, look_up
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
@@ -63,6 +64,7 @@ from twofold.parts.mixers import (
     MaskedMixer,
     Mixer,
     ModalFilter,
+    MonarchConv,
     Recurrent,
     RingConv,
     ShapedAttention,
@@ -70,6 +72,7 @@ from twofold.parts.mixers import (
     StridedAttention,
     SummaryAttention,
     long_conv,
+    two_way_conv,
 )
 from twofold.parts.model import SequenceModel, reading_numbers
 from twofold.parts.neighbours import (
@@ -160,6 +163,7 @@ __all__ = [
     "CausalConv",
     "CentredConv",
     "ChannelMixer",
+    "ChunkedEncoder",
     "Cls",
     "CodeAttention",
     "CodeClasses",
@@ -227,6 +231,7 @@ __all__ = [
     "Mixer",
     "MoE",
     "ModalFilter",
+    "MonarchConv",
     "MultiHead",
     "Neighbours",
     "NestedHeads",
@@ -353,6 +358,7 @@ __all__ = [
     "spread",
     "t5_encoder",
     "trace",
+    "two_way_conv",
     "unpack",
     "unpack_texts",
     "unpacked",

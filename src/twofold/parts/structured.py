@@ -108,6 +108,7 @@ class LowRankLinear(Linear):
         return self.U @ self.V
 
 
+@linear_kind("blockdiagonal")
 class BlockDiagonal(Linear):
     """A block-diagonal matrix, weight `[blocks, outputs / blocks, inputs / blocks]`: each share of the inputs makes a
     share of the outputs. Blocks start orthonormal.

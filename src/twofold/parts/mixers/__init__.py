@@ -23,6 +23,7 @@ from twofold.parts.mixers.sparse_attention import (
     SummaryAttention,
 )
 from twofold.parts.mixers.spatial_gate import SpatialGate
+from twofold.parts.mixers.two_way_conv import MonarchConv, two_way_conv
 
 __all__ = [
     "MSSA",
@@ -48,6 +49,7 @@ __all__ = [
     "MaskedMixer",
     "Mixer",
     "ModalFilter",
+    "MonarchConv",
     "Recurrent",
     "RingConv",
     "RuledAttention",
@@ -56,4 +58,5 @@ __all__ = [
     "StridedAttention",
     "SummaryAttention",
     "long_conv",
+    "two_way_conv",
 ]
