@@ -14,6 +14,7 @@ from twofold.data.folders import read_folder
 from twofold.data.hub import read_hub
 from twofold.data.made.concepts import concepts
 from twofold.data.made.histories import histories
+from twofold.data.made.languages import languages
 from twofold.data.made.spread import spread
 from twofold.data.made.statements import statements
 from twofold.data.made.text_tasks import TEXT_TASKS
@@ -30,6 +31,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "statements": statements,
     "concepts": concepts,
     "spread": spread,
+    "languages": languages,
     "histories": histories,
     "digits": digits,
     **TEXT_TASKS,

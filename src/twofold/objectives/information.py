@@ -21,7 +21,7 @@ def entropy(chances: Float[Tensor, "*shape size"]) -> Float[Tensor, "*shape"]:
 def information(chances: Chances, labels: Int[Tensor, "batch"]) -> Float[Tensor, "length"]:
     """I(Z_i; Y) of every symbol, in nats: H of the batch's mean distribution, less its mean over the classes' own.
 
-    Lee & Yoo 2020, https://arxiv.org/abs/1905.11656, section 3: probabilities are averaged before the entropy.
+    Lee et al. 2022, https://arxiv.org/abs/1905.11656, section 3: probabilities are averaged before the entropy.
     Between 0 and min(log size, H(Y)).
 
     Raises:

@@ -1,6 +1,6 @@
 """Codes: a few symbols of a small alphabet in place of a vector, and what is read from them.
 
-Lee & Yoo 2020, "Discrete Infomax Codes for Supervised Representation Learning", https://arxiv.org/abs/1905.11656
+Lee et al. 2022, "Discrete Infomax Codes for Supervised Representation Learning", https://arxiv.org/abs/1905.11656
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Directions(Part):
 class SimplexClassifier(Directions):
     """Directions that are the vertices of a regular simplex, and are never trained.
 
-    Pernici et al. 2021, https://arxiv.org/abs/2103.08632; Biondi et al. 2024, https://arxiv.org/abs/2405.02581
+    Pernici et al. 2021, https://arxiv.org/abs/2103.15632; Biondi et al. 2024, https://arxiv.org/abs/2405.02581
 
     Raises:
         UserError: features that are not one number fewer than the classes.

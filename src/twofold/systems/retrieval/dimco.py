@@ -1,6 +1,6 @@
 """DIMCO: codes of a few symbols that tell as much of the label as they can, and say nothing twice.
 
-Lee & Yoo 2020, "Discrete Infomax Codes for Supervised Representation Learning", https://arxiv.org/abs/1905.11656
+Lee et al. 2022, "Discrete Infomax Codes for Supervised Representation Learning", https://arxiv.org/abs/1905.11656
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from twofold.tasks.search import PairBatch, SearchData, SearchSystem
     title="Discrete Infomax Codes for Supervised Representation Learning",
     tasks=("search", "classify"),
     source="https://arxiv.org/abs/1905.11656",
-    year=2020,
+    year=2022,
     needs=(
         "an index of a few bytes a document",
         "short discrete codes in place of embeddings",
