@@ -11,6 +11,7 @@ from torch import Tensor
 from twofold.parts.arguments import at_least_one
 from twofold.parts.encoders import TextEncoder, Tower
 from twofold.parts.masks import Mask
+from twofold.parts.model import SequenceModel
 
 
 class ChunkedEncoder(Tower):
@@ -31,7 +32,7 @@ class ChunkedEncoder(Tower):
         self.encoder, self.size = encoder, size
 
     @property
-    def model(self):  # type: ignore[no-untyped-def,override]
+    def model(self) -> SequenceModel:  # type: ignore[override]
         """The encoder's network."""
         return self.encoder.model
 

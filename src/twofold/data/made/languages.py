@@ -74,7 +74,7 @@ Thing = tuple[int, int, int]
 
 def _thing(language: str, thing: Thing, dative: bool = False) -> str:
     """An object with its article, in a language."""
-    size, colour, shape = (table[language][i] for table, i in zip((_SIZES, _COLOURS, _SHAPES), thing, strict=True))
+    size, colour, shape = _SIZES[language][thing[0]], _COLOURS[language][thing[1]], _SHAPES[language][thing[2]]
     if language == "en":
         return f"a {size} {colour} {shape}"
     noun, gender = shape.split()
