@@ -50,7 +50,7 @@ class M2Bert(SearchSystem):
 
     by_name: ClassVar[bool] = True
 
-    backbone: Backbone | None = Field(
+    backbone: Backbone | None = Field(  # type: ignore[assignment]
         None, description="another backbone in place of layers, dim and blocks: a name, a folder or layers as data"
     )
     tune_layers: int = Field(0, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
@@ -102,8 +102,14 @@ class M2Bert(SearchSystem):
         queries, documents = batch.queries.embed(net), batch.documents.embed(net)
         if self.objective == "orthogonal":
             return orthogonal(queries, documents, batch.owners)
-        ids = {"query_ids": batch.query_ids, "document_ids": batch.document_ids}
-        return info_nce(queries, documents, self.temperature, two_way=False, **ids)
+        return info_nce(
+            queries,
+            documents,
+            self.temperature,
+            two_way=False,
+            query_ids=batch.query_ids,
+            document_ids=batch.document_ids,
+        )
 
     def small(self) -> Self:
         small: Any = super().small()
@@ -139,10 +145,11 @@ def extend_positions(model: EncoderModel, length: int) -> EncoderModel:
     if not isinstance(embedding, TokenEmbedding) or not isinstance(embedding.position, Learned):
         raise UserError(f"{model.name} has no learned positions to repeat; set document_tokens instead")
     old = embedding.position
-    if length <= old.max_len:
-        raise UserError(f"{model.name} reads {old.max_len} tokens already; give a length above that")
+    reads = len(old.weight)
+    if length <= reads:
+        raise UserError(f"{model.name} reads {reads} tokens already; give a length above that")
     embedding.position = Learned(length, old.dim)
     with torch.no_grad():
-        embedding.position.weight.copy_(old.weight[torch.arange(length) % old.max_len])
+        embedding.position.weight.copy_(old.weight[torch.arange(length) % reads])
     other.spec["document_tokens"] = length
     return other
