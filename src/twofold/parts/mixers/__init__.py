@@ -3,6 +3,7 @@
 from twofold.parts.mixers.attention import Attention
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.centred_conv import CentredConv
+from twofold.parts.mixers.combiner import Combiner
 from twofold.parts.mixers.cross_attention import CrossAttention
 from twofold.parts.mixers.differential import Differential
 from twofold.parts.mixers.hydra import Hydra
@@ -35,6 +36,7 @@ __all__ = [
     "CausalConv",
     "CentredConv",
     "ColumnAttention",
+    "Combiner",
     "Convolved",
     "CrossAttention",
     "Differential",
