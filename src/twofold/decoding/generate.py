@@ -76,7 +76,7 @@ def generate(
     lengths = torch.full((batch,), limit, device=ids.device)
     running = torch.ones(batch, dtype=torch.bool, device=ids.device)
     nats = torch.zeros(batch, dtype=torch.float64, device=ids.device)
-    cache = net.new_cache(batch, total) if cached and limit else None
+    cache = net.new_cache(batch, total) if cached and limit and not net.recomputes else None
     done, end = 0, first
     for end in range(first, total):
         rule = Mask.causal() & Mask.padding(real[:, done:end]) if padded else Mask.causal()

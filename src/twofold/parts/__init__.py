@@ -30,6 +30,7 @@ from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, W
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
+from twofold.parts.every_prefix import EveryPrefix
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
 from twofold.parts.forests import DiagonalComposition, Forest, LinearComposition, TreeEncoder, grow, spread
@@ -188,6 +189,7 @@ __all__ = [
     "ElasticFFN",
     "Encoder",
     "EuclideanNeighbours",
+    "EveryPrefix",
     "Experts",
     "FirstM",
     "FirstOrLast",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +28,9 @@ class SequenceModel(Part):
         stack: states to states.
         head: states (and the embedding's table) to outputs; None: `forward` gives the states.
     """
+
+    recomputes: ClassVar[bool] = False
+    """Reads the whole sequence again at every step, so there is no cache."""
 
     def __init__(self, embedding: Embedding, stack: Stack, head: Part | None = None) -> None:
         super().__init__()

@@ -1,0 +1,84 @@
+"""ENTP: the next token from an encoder that reads every prefix afresh, in both directions.
+
+Ewer, Chae, Zeng, Kim & Lee 2024, "ENTP: Encoder-only Next Token Prediction", https://arxiv.org/abs/2410.01600. The
+network: `twofold.parts.EveryPrefix`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from pydantic import Field
+
+from twofold.catalog import Arm, Claim, Steps, system
+from twofold.objectives import Loss
+from twofold.objectives.loss import token_loss
+from twofold.parts import EveryPrefix, Mask, Part, Pattern, SequenceModel
+from twofold.tasks.sequences import SequenceSystem
+from twofold.tasks.solve.data import SolveBatch
+
+
+@system(
+    "entp",
+    number=62,
+    title="ENTP: Encoder-only Next Token Prediction",
+    tasks=("solve", "language"),
+    source="https://arxiv.org/abs/2410.01600",
+    year=2024,
+    needs=(
+        "generate with an encoder",
+        "next-token prediction without a causal mask",
+        "learn algorithms that a decoder does not",
+    ),
+    simplified=(
+        "problems of one kind at a few lengths in place of Count3, in-context regression and OpenWebText",
+        "every prefix counts in the loss of texts; a random choice of them is not offered",
+        "operations are counted for one pass over a context, not for one pass for each prefix",
+    ),
+)
+class Entp(SequenceSystem):
+    """Encoder that predicts the next token of every prefix from a pass of its own; nothing is cached."""
+
+    by_name: ClassVar[bool] = True
+    mixer: str = Field("attention", description="any mixer that looks both ways, by name")
+
+    def pattern(self) -> Pattern:
+        return Pattern.read(
+            [{"mixer": self.mixer, "times": self.layers}], dim=self.dim, heads=self.heads, conv=self.conv
+        )
+
+    def network(self, vocab: int) -> SequenceModel:
+        net = self.pattern().network(vocab, max_len=self.length)
+        return EveryPrefix(net.embedding, net.stack, net.head)
+
+    def loss(self, net: Part, batch: Any) -> Loss:
+        if not isinstance(batch, SolveBatch):
+            return super().loss(net, batch)
+        net = cast(EveryPrefix, net)
+        before = torch.zeros_like(batch.counted)
+        before[:, :-1] = batch.counted[:, 1:]
+        states = net.at(batch.ids, Mask.causal() & Mask.segments(batch.segments), before)
+        value = token_loss(net.apply_head(states), batch.ids.roll(-1, 1)[before])
+        return Loss(value, {"loss": value.detach()})
+
+    def small(self) -> Self:
+        return super().small().changed(layers=min(self.layers, 2), length=min(self.length, 16))
+
+    claim: ClassVar[Claim] = Claim(
+        says="an encoder that reads every prefix afresh solves longer problems than it was trained on better than "
+        "a decoder of the same size",
+        paper="learns Count3, which decoders do not; longer additions and in-context regression from fewer examples",
+        arms=(
+            Arm("backbone", dim=64, layers=3, batch=32),
+            Arm("entp", dim=64, layers=3, batch=32),
+        ),
+        data="algorithms:reverse",
+        task="solve",
+        metric="token_accuracy",
+        by=0.02,
+        budget=Steps(300),
+        repeats=3,
+        tune={"lr": (1e-3, 2e-3)},
+        minutes=6,
+    )
