@@ -9,6 +9,7 @@ from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
 from twofold.objectives.nested import nested
 from twofold.objectives.orthogonal import orthogonal
+from twofold.objectives.spans import hide_spans, restore
 from twofold.objectives.sparsity import flops, quadratic
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "classification",
     "distillation",
     "flops",
+    "hide_spans",
     "info_nce",
     "informative_codes",
     "margins",
@@ -28,5 +30,6 @@ __all__ = [
     "orthogonal",
     "quadratic",
     "ranking",
+    "restore",
     "weighted_info_nce",
 ]

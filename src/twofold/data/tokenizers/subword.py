@@ -99,6 +99,13 @@ class SubwordTokenizer(Tokenizer):
         )
         return [each.ids for each in encoded]
 
+    def extended(self, words: Sequence[str]) -> SubwordTokenizer:
+        """The same with more tokens, one for each word that it lacks, found whole wherever a text spells them; numbered
+        from `vocab_size` on. What is decoded shows no trace of them."""
+        made = library.Tokenizer.from_str(self.to_json())
+        made.add_special_tokens([library.AddedToken(word, special=True, lstrip=True, rstrip=False) for word in words])
+        return SubwordTokenizer(made.to_str(), self.tokens())
+
     def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids of a text without special tokens, and which characters of it each stands for (start, end)."""
         encoded = _guarded(lambda: self._library.encode(text, add_special_tokens=False), "the tokenizer")
