@@ -25,6 +25,7 @@ NEEDED = {
     "local-attention": {"window": 4},
     "window": {"window": 4},
     "block-local": {"width": 4},
+    "random-blocks": {"width": 4, "count": 2},
 }
 CHANNELS = {
     "elastic-ffn": {"sizes": [8, 16]},

@@ -67,6 +67,7 @@ from twofold.parts.mixers import (
     Mixer,
     ModalFilter,
     MonarchConv,
+    RandomBlocks,
     Recurrent,
     RingConv,
     ShapedAttention,
@@ -96,6 +97,7 @@ from twofold.parts.pooling import Cls, CodeAttention, FirstM, FirstOrLast, Last,
 from twofold.parts.positions import (
     Alibi,
     AxisPositions,
+    Harmonic,
     Learned,
     LinearStretch,
     Llama3Stretch,
@@ -103,6 +105,7 @@ from twofold.parts.positions import (
     NoPosition,
     NtkStretch,
     Position,
+    Reciprocal,
     Rope,
     Sinusoid,
     T5Bias,
@@ -130,6 +133,7 @@ from twofold.parts.stack import (
     Wiring,
     pattern,
 )
+from twofold.parts.staircase import StaircaseCache, staircase
 from twofold.parts.states import StateCache
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
 from twofold.parts.ternary import BitLinear, MedianBitLinear, PackedBitLinear, Ternary
@@ -196,6 +200,7 @@ __all__ = [
     "FixedAttention",
     "Forest",
     "HammingNeighbours",
+    "Harmonic",
     "Head",
     "HeadScorer",
     "Headed",
@@ -268,6 +273,8 @@ __all__ = [
     "Projection",
     "RMSNorm",
     "Recomputed",
+    "RandomBlocks",
+    "Reciprocal",
     "Recurrent",
     "RingConv",
     "Rope",
@@ -291,6 +298,7 @@ __all__ = [
     "Stack",
     "StackCache",
     "StackedLinear",
+    "StaircaseCache",
     "StandIn",
     "StateCache",
     "StepScorer",
@@ -360,6 +368,7 @@ __all__ = [
     "set_width",
     "spectral",
     "spread",
+    "staircase",
     "t5_encoder",
     "trace",
     "two_way_conv",

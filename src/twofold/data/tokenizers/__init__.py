@@ -2,6 +2,7 @@
 
 from twofold.data.tokenizers.answers import letters, spare_token, verbaliser, word_ids
 from twofold.data.tokenizers.base import ROLES, ByteTokenizer, Tokenizer
+from twofold.data.tokenizers.likelihood import train_likelihood
 from twofold.data.tokenizers.subword import SubwordTokenizer
 from twofold.data.tokenizers.training import train_bpe, train_wordpiece
 
@@ -13,6 +14,7 @@ __all__ = [
     "letters",
     "spare_token",
     "train_bpe",
+    "train_likelihood",
     "train_wordpiece",
     "verbaliser",
     "word_ids",

@@ -13,6 +13,7 @@ from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.masked_mixer import MaskedMixer
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.mixers.mssa import MSSA
+from twofold.parts.mixers.random_blocks import RandomBlocks
 from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
 from twofold.parts.mixers.shaped_attention import ShapedAttention
 from twofold.parts.mixers.sparse_attention import (
@@ -52,6 +53,7 @@ __all__ = [
     "Mixer",
     "ModalFilter",
     "MonarchConv",
+    "RandomBlocks",
     "Recurrent",
     "RingConv",
     "RuledAttention",

@@ -145,13 +145,17 @@ class Attention(Mixer):
         k, v = self.split(self.key(x), self.kv_heads), self.split(self.value(x), self.kv_heads)
         return self.split(self.query(x), self.heads), k, v
 
+    def bias(self, queries: Places, keys: Places) -> Tensor | None:
+        """What is added to the logits, `[1 or B, H or 1, T, S]`; None: nothing."""
+        return self.position.bias(queries.positions, keys.positions)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
         """What each head takes from the values: `[B, H, T, d]`."""
         if self.position.after_softmax:
             p = self.probabilities(q, k, mask, queries, keys)
             return p @ v.repeat_interleave(self.heads // self.kv_heads, dim=1)
         q = self._scaled(q, queries)
-        bias = self.position.bias(queries.positions, keys.positions)
+        bias = self.bias(queries, keys)
         if bias is None:
             blocks = plan(mask, queries, keys, q.dtype)
             if blocks is not None:
@@ -170,7 +174,7 @@ class Attention(Mixer):
         """Logits `[B, H, T, S]`, -inf where the mask forbids."""
         k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
         logits = self._scaled(q, queries) @ k.transpose(-1, -2) * self.scale
-        bias = self.position.bias(queries.positions, keys.positions)
+        bias = self.bias(queries, keys)
         if bias is not None:
             logits = logits + bias.to(logits.dtype)
         return logits.masked_fill(~mask.dense(queries, keys), float("-inf"))

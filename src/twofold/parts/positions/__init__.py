@@ -7,13 +7,14 @@ from collections.abc import Callable
 from twofold.errors import UserError, unknown
 from twofold.parts.positions.absolute import AxisPositions, Learned, Sinusoid
 from twofold.parts.positions.base import NoPosition, Position, without_queries
-from twofold.parts.positions.relative import Alibi, T5Bias, alibi_slopes
+from twofold.parts.positions.relative import Alibi, Harmonic, T5Bias, alibi_slopes, harmonic
 from twofold.parts.positions.rope import LinearStretch, Llama3Stretch, NtkStretch, Rope, Stretch
-from twofold.parts.positions.scaled import LogScale, Urpe
+from twofold.parts.positions.scaled import LogScale, Reciprocal, Urpe
 
 __all__ = [
     "Alibi",
     "AxisPositions",
+    "Harmonic",
     "Learned",
     "LinearStretch",
     "Llama3Stretch",
@@ -21,12 +22,14 @@ __all__ = [
     "NoPosition",
     "NtkStretch",
     "Position",
+    "Reciprocal",
     "Rope",
     "Sinusoid",
     "Stretch",
     "T5Bias",
     "Urpe",
     "alibi_slopes",
+    "harmonic",
     "named",
     "without_queries",
 ]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from twofold.errors import UserError
+from twofold.parts.arguments import at_least_one
 from twofold.parts.part import Part
 
 Positions = Int[Tensor, "rows time"]
@@ -70,6 +71,50 @@ class Position(Part, abstract=True):
 
 class NoPosition(Position):
     """None at all. A causal network still finds out where it is. Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466"""
+
+
+class Over(Position, abstract=True):
+    """A position that adds something to another one beneath.
+
+    Args:
+        heads: of the attention that carries it.
+        base: the other one (default: none).
+    """
+
+    needs_qk = True
+
+    def __init__(self, heads: int, base: Position | None = None) -> None:
+        super().__init__()
+        at_least_one(type(self).__name__, heads=heads)
+        self.heads = heads
+        self.base = NoPosition() if base is None else base
+        self.max_len, self.after_softmax = self.base.max_len, type(self).after_softmax or self.base.after_softmax
+
+    def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
+        if heads is not None and heads != self.heads:
+            name = type(self).__name__
+            raise UserError(
+                f"position {name} has {self.heads} heads and the attention {heads}; give {name}(heads={heads})"
+            )
+        self.base.check(dim, heads, head_dim)
+
+    def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
+        return self.base.embed(x, positions)
+
+    def rotate(self, q: Tensor, k: Tensor, positions_q: Positions, positions_k: KeyPositions) -> tuple[Tensor, Tensor]:
+        return self.base.rotate(q, k, positions_q, positions_k)
+
+    def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor | None:
+        return self.base.bias(positions_q, positions_k)
+
+    def scale(self, positions_q: Positions) -> Float[Tensor, "rows time"] | None:
+        return self.base.scale(positions_q)
+
+    def after(self, p: Tensor, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
+        return self.base.after(p, positions_q, positions_k)
+
+    def extend(self, length: int) -> None:
+        self.base.extend(length)
 
 
 def without_queries(mixer: str, position: Position) -> None:

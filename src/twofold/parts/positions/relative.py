@@ -6,12 +6,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
-from twofold.parts.positions.base import KeyPositions, Position, Positions
+from twofold.parts.positions.base import KeyPositions, Over, Position, Positions
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -51,6 +51,37 @@ class Alibi(Position):
         slopes = torch.tensor(self.slopes, device=positions_q.device)
         distance = (positions_q[:, :, None] - positions_k[:, None, :]).abs()
         return -slopes[:, None, None] * distance[:, None]
+
+
+class Harmonic(Over):
+    """Logits fall with the harmonic number of the distance, H(n) = 1 + 1/2 + … + 1/n, at a slope in each head.
+
+    About the logarithm of the distance, so far tokens lose less than under ALiBi. Over rotary positions this is the
+    proposal of Li 2024, https://arxiv.org/abs/2410.18441.
+
+    Args:
+        heads, base: as `Over` has them.
+        slopes: one for each head (default: ALiBi's).
+    """
+
+    def __init__(self, heads: int, base: Position | None = None, slopes: list[float] | None = None) -> None:
+        super().__init__(heads, base)
+        if slopes is not None and len(slopes) != heads:
+            raise UserError(f"position Harmonic has {heads} heads and {len(slopes)} slopes; give one for each head")
+        self.slopes = alibi_slopes(heads) if slopes is None else slopes
+
+    def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
+        slopes = torch.tensor(self.slopes, device=positions_q.device)
+        distance = (positions_q[:, :, None] - positions_k[:, None, :]).abs()
+        own = -slopes[:, None, None] * harmonic(distance)[:, None]
+        below = super().bias(positions_q, positions_k)
+        return own if below is None else own + below
+
+
+def harmonic(n: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """H(n) = ψ(n + 1) − ψ(1): 0, 1, 3/2, 11/6, …"""
+    one = torch.ones((), device=n.device)
+    return torch.digamma(n + one) - torch.digamma(one)
 
 
 class T5Bias(Position):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
-from twofold.parts.positions.base import KeyPositions, NoPosition, Position, Positions
+from twofold.parts.positions.base import KeyPositions, Over, Position, Positions
 
 
 class LogScale(Position):
@@ -37,7 +37,7 @@ class LogScale(Position):
         return 1 + self.strength * ((positions_q + 1) / self.trained).clamp_min(1).log()
 
 
-class Urpe(Position):
+class Urpe(Over):
     """Attention's probabilities times a learned number for each head and distance, so that rows need not sum to 1.
 
     Softmax with any relative bias gives equal outputs on a constant sequence, so no depth can tell positions apart;
@@ -49,41 +49,34 @@ class Urpe(Position):
         base: another position beneath (its bias or rotation).
     """
 
-    needs_qk = True
     after_softmax = True
 
     def __init__(self, heads: int, max_len: int, base: Position | None = None) -> None:
-        super().__init__()
-        at_least_one("Urpe", heads=heads, max_len=max_len)
-        self.heads, self.reach = heads, max_len
-        self.base = NoPosition() if base is None else base
-        self.max_len = self.base.max_len
+        super().__init__(heads, base)
+        at_least_one("Urpe", max_len=max_len)
+        self.reach = max_len
         # One vector, as matrices would decay: a factor should not go to zero.
         self.coefficients = nn.Parameter(torch.ones((2 * max_len - 1) * heads))
 
-    def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
-        if heads is not None and heads != self.heads:
-            raise UserError(f"position Urpe has {self.heads} heads and the attention {heads}; give Urpe(heads={heads})")
-        self.base.check(dim, heads, head_dim)
-
-    def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
-        return self.base.embed(x, positions)
-
-    def rotate(self, q: Tensor, k: Tensor, positions_q: Positions, positions_k: KeyPositions) -> tuple[Tensor, Tensor]:
-        return self.base.rotate(q, k, positions_q, positions_k)
-
-    def bias(self, positions_q: Positions, positions_k: KeyPositions) -> Tensor | None:
-        return self.base.bias(positions_q, positions_k)
-
-    def scale(self, positions_q: Positions) -> Float[Tensor, "rows time"] | None:
-        return self.base.scale(positions_q)
-
     def after(self, p: Tensor, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
-        p = self.base.after(p, positions_q, positions_k)
+        p = super().after(p, positions_q, positions_k)
         distance = positions_k[:, None, :] - positions_q[:, :, None]
         index = distance.clamp(1 - self.reach, self.reach - 1) + self.reach - 1
         factors = self.coefficients.view(-1, self.heads)[index].permute(0, 3, 1, 2)
         return p * factors.to(p.dtype)
 
-    def extend(self, length: int) -> None:
-        self.base.extend(length)
+
+class Reciprocal(Over):
+    """Attention's probabilities divided by one plus the distance; rows then sum to less than 1.
+
+    Li 2024, https://arxiv.org/abs/2410.18441, the factor form of `Harmonic`.
+
+    Args:
+        heads, base: as `Over` has them.
+    """
+
+    after_softmax = True
+
+    def after(self, p: Tensor, positions_q: Positions, positions_k: KeyPositions) -> Tensor:
+        distance = (positions_q[:, :, None] - positions_k[:, None, :]).abs()
+        return super().after(p, positions_q, positions_k) / (1 + distance[:, None]).to(p.dtype)
