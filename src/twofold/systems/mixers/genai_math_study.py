@@ -18,7 +18,7 @@ from twofold.measure.language import bits_per_byte
 from twofold.parts import Mask, staircase
 from twofold.tasks import Table
 from twofold.tasks.language import LanguageData, LanguageModel
-from twofold.training.cross_entropy import Between, cross_entropy_search
+from twofold.training.cross_entropy import Between, Domain, cross_entropy_search
 
 POSITIONS: dict[str, Any] = {
     "rope": "rope",
@@ -26,7 +26,7 @@ POSITIONS: dict[str, Any] = {
     "rope x harmonic": {"kind": "harmonic", "base": "rope"},
     "rope x 1/(1+distance)": {"kind": "reciprocal", "base": "rope"},
 }
-VECTORS = {
+VECTORS: dict[str, Domain] = {
     "dim": Between(4, 64, log=True, whole=True),
     "window": Between(1, 6, whole=True),
     "shift": Between(1, 10, log=True),
@@ -155,7 +155,7 @@ def positions(data: LanguageData, plan: Plan, seed: int) -> tuple[Table, Languag
 def blocks(data: LanguageData, plan: Plan, seed: int) -> Table:
     """Random blocks beside a sliding window that sees about as many pairs, and full attention."""
     width = max(1, plan.length // 16)
-    shares = {
+    shares: dict[str, dict[str, Any]] = {
         "all": {"mixer": "attention"},
         "random blocks": {"mixer": {"kind": "random-blocks", "width": width, "count": 4}},
         "sliding window": {"mixer": {"kind": "local-attention", "window": 4 * width - width // 2}},
