@@ -369,6 +369,7 @@ __all__ = [
     "spectral",
     "spread",
     "staircase",
+    "spread",
     "t5_encoder",
     "trace",
     "two_way_conv",
