@@ -26,6 +26,7 @@ NEEDED = {
     "window": {"window": 4},
     "block-local": {"width": 4},
     "random-blocks": {"width": 4, "count": 2},
+    "two-way": {"inner": "lstm"},
 }
 CHANNELS = {
     "elastic-ffn": {"sizes": [8, 16]},

@@ -41,7 +41,9 @@ from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.loops import Loop, LoopCache, iterations, set_iterations
 from twofold.parts.masks import Mask
+from twofold.parts.mixed import CentreEmbedding, NextToken, PxByEmbedding
 from twofold.parts.mixers import (
+    LSTM,
     MSSA,
     S6,
     SSD,
@@ -74,6 +76,7 @@ from twofold.parts.mixers import (
     SpatialGate,
     StridedAttention,
     SummaryAttention,
+    TwoWay,
     long_conv,
     two_way_conv,
 )
@@ -144,6 +147,7 @@ __all__ = [
     "FFN",
     "ISTA",
     "LINEAR",
+    "LSTM",
     "MODERNBERT",
     "MSSA",
     "NORMS",
@@ -167,6 +171,7 @@ __all__ = [
     "CandidateAttention",
     "Cascade",
     "CausalConv",
+    "CentreEmbedding",
     "CentredConv",
     "ChannelMixer",
     "ChunkedEncoder",
@@ -244,6 +249,7 @@ __all__ = [
     "MultiHead",
     "Neighbours",
     "NestedHeads",
+    "NextToken",
     "NoPosition",
     "NtkStretch",
     "NumberEmbedding",
@@ -271,10 +277,11 @@ __all__ = [
     "Prefix",
     "PrefixHead",
     "Projection",
+    "PxByEmbedding",
     "RMSNorm",
-    "Recomputed",
     "RandomBlocks",
     "Reciprocal",
+    "Recomputed",
     "Recurrent",
     "RingConv",
     "Rope",
@@ -321,6 +328,7 @@ __all__ = [
     "Tower",
     "TreeEncoder",
     "TwoTowers",
+    "TwoWay",
     "Urpe",
     "WeightedMean",
     "WindowCache",
@@ -370,6 +378,7 @@ __all__ = [
     "spread",
     "staircase",
     "spread",
+    "staircase",
     "t5_encoder",
     "trace",
     "two_way_conv",

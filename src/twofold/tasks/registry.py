@@ -16,6 +16,7 @@ _TASKS = {
     "search": "twofold.tasks.search.task:SearchTask",
     "recommend": "twofold.tasks.recommend:RecommendTask",
     "classify": "twofold.tasks.classify:ClassifyTask",
+    "draw": "twofold.tasks.draw:DrawTask",
     "language": "twofold.tasks.language:LanguageTask",
     "represent": "twofold.tasks.represent:RepresentTask",
     "solve": "twofold.tasks.solve:SolveTask",

@@ -14,7 +14,7 @@ from twofold.parts.mixers.masked_mixer import MaskedMixer
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.mixers.mssa import MSSA
 from twofold.parts.mixers.random_blocks import RandomBlocks
-from twofold.parts.mixers.recurrent import IdentityRNN, Recurrent, RingConv
+from twofold.parts.mixers.recurrent import LSTM, IdentityRNN, Recurrent, RingConv, TwoWay
 from twofold.parts.mixers.shaped_attention import ShapedAttention
 from twofold.parts.mixers.sparse_attention import (
     BlockLocal,
@@ -28,6 +28,7 @@ from twofold.parts.mixers.spatial_gate import SpatialGate
 from twofold.parts.mixers.two_way_conv import MonarchConv, two_way_conv
 
 __all__ = [
+    "LSTM",
     "MSSA",
     "S6",
     "SSD",
@@ -61,6 +62,7 @@ __all__ = [
     "SpatialGate",
     "StridedAttention",
     "SummaryAttention",
+    "TwoWay",
     "long_conv",
     "two_way_conv",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,11 @@ class Recurrent(Mixer, abstract=True):
     bias: nn.Parameter
     act: Callable[[Tensor], Tensor]
 
+    @property
+    def width(self) -> int:
+        """Numbers in a state; those that come out stand first."""
+        return self.dim
+
     def carry(self, h: Float[Tensor, "dim batch"]) -> Float[Tensor, "dim batch"]:
         """What a step makes of the state before, a column a sequence."""
         raise NotImplementedError
@@ -45,7 +51,7 @@ class Recurrent(Mixer, abstract=True):
             )
         if cache is not None:
             cache.check(len(x))
-        state = x.new_zeros(x.shape[0], x.shape[2]) if cache is None else cache.state.to(x.dtype)
+        state = x.new_zeros(x.shape[0], self.width) if cache is None else cache.state.to(x.dtype)
         starts = document_starts(mask, cache, len(x))
         marks = [] if mask.pad is None else [mask.pad.expand(len(x), -1)]
         y = self.run(x, state, marks[0] if marks else None, starts)
@@ -53,7 +59,7 @@ class Recurrent(Mixer, abstract=True):
             real = x.new_ones(x.shape[:2], dtype=torch.bool) if mask.pad is None else marks[0]
             first = torch.zeros_like(real) if starts is None else starts
             cache.advance(y[:, -1], x.shape[1], mask.segment_ids, self._replay, (x, real, first))
-        return y
+        return y[..., : self.dim]
 
     def run(self, x: Tensor, h: Tensor, real: Tensor | None, starts: Tensor | None) -> Tensor:
         """States after each position, `[B, T, dim]`."""
@@ -74,7 +80,7 @@ class Recurrent(Mixer, abstract=True):
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Cache:
         where = self.like().device if device is None else device
-        return StateCache(torch.zeros(batch, self.dim, dtype=dtype or self.like().dtype, device=where))
+        return StateCache(torch.zeros(batch, self.width, dtype=dtype or self.like().dtype, device=where))
 
 
 class RingConv(Recurrent):
@@ -151,6 +157,107 @@ class IdentityRNN(Recurrent):
 
     def flops(self, time: int) -> int:
         return 2 * time * self.dim * self.dim
+
+
+class LSTM(Recurrent):
+    """Long short-term memory: a state h and a cell c, `c = f c + i g`, `h = o tanh(c)`.
+
+    Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of Gers et al. 2000,
+    https://doi.org/10.1162/089976600300015015. Gates i, f, g, o from the input and h; the forget gate's bias starts
+    at 1.
+
+    Args:
+        dim: width of inputs and states.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"plain": cls(dim)}
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        at_least_one("LSTM", dim=dim)
+        self.dim = dim
+        self.enter, self.weight = nn.Parameter(torch.empty(4 * dim, dim)), nn.Parameter(torch.empty(4 * dim, dim))
+        for weight in (self.enter, self.weight):
+            normal(weight, (3 * dim) ** -0.5)
+        self.bias = nn.Parameter(torch.cat([torch.zeros(dim), torch.ones(dim), torch.zeros(2 * dim)]))
+
+    @property
+    def width(self) -> int:
+        return 2 * self.dim
+
+    def run(self, x: Tensor, h: Tensor, real: Tensor | None, starts: Tensor | None) -> Tensor:
+        h, c = h[:, : self.dim], h[:, self.dim :]
+        if real is None and starts is None:
+            # The library's loop gives the last cell alone, and no other one is asked for.
+            weights = [self.enter, self.weight, self.bias, torch.zeros_like(self.bias)]
+            state = (h[None].contiguous(), c[None].contiguous())
+            y, _, last = torch.lstm(x, state, weights, True, 1, 0.0, False, False, True)
+            return torch.cat([y, last[0][:, None].expand(-1, y.shape[1], -1)], -1)
+        out = []
+        for t, given in enumerate((x @ self.enter.T + self.bias).unbind(1)):
+            if starts is not None:
+                h, c = (s.masked_fill(starts[:, t, None], 0.0) for s in (h, c))
+            i, f, g, o = (given + h @ self.weight.T).chunk(4, -1)
+            cell = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            new = o.sigmoid() * cell.tanh()
+            if real is not None:
+                new, cell = torch.where(real[:, t, None], new, h), torch.where(real[:, t, None], cell, c)
+            h, c = new, cell
+            out.append(torch.cat([h, c], -1))
+        return torch.stack(out, 1)
+
+    def flops(self, time: int) -> int:
+        return 16 * time * self.dim**2
+
+
+class TwoWay(Mixer):
+    """The sum of a mixer over a sequence and of another over the sequence from its end.
+
+    Args:
+        inner: what reads forward; always causal.
+        back: what reads backward; None: the same one.
+
+    Raises:
+        UserError: an inner mixer that is not causal.
+    """
+
+    causal = "no"
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"lstm": cls(LSTM(dim), LSTM(dim)), "one": cls(LSTM(dim))}
+
+    def __init__(self, inner: Mixer, back: Mixer | None = None) -> None:
+        super().__init__()
+        for part in (inner, back):
+            if part is not None and part.causal != "yes":
+                raise UserError(f"TwoWay reads each way with a causal mixer, and {type(part).__name__} is none")
+        if back is not None and back.dim != inner.dim:
+            raise UserError(f"TwoWay: one way is {inner.dim} wide and the other {back.dim}; give both the same dim")
+        self.inner, self.back = inner, back
+        self.dim, self.packs, self.pads = inner.dim, inner.packs, inner.pads
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
+    ) -> Float[Tensor, "batch time dim"]:
+        mask = Mask.of(mask)
+        if mask.is_causal:
+            raise UserError("mixer TwoWay looks ahead and got a causal mask; use the mixer inside it by itself")
+        turned = replace(
+            mask,
+            pad=None if mask.pad is None else mask.pad.flip(1),
+            segment_ids=None if mask.segment_ids is None else mask.segment_ids.flip(1),
+            _kept=None,
+        )
+        back = self.inner if self.back is None else self.back
+        behind: Tensor = back(x.flip(1), turned)
+        ahead: Tensor = self.inner(x, mask)
+        return ahead + behind.flip(1)
+
+    def flops(self, time: int) -> int:
+        return self.inner.flops(time) + (self.inner if self.back is None else self.back).flops(time)
 
 
 def _dirac(channels: int, kernel: int, offset: int) -> Tensor:
