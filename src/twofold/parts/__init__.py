@@ -377,8 +377,6 @@ __all__ = [
     "spectral",
     "spread",
     "staircase",
-    "spread",
-    "staircase",
     "t5_encoder",
     "trace",
     "two_way_conv",
