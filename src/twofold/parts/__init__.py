@@ -29,6 +29,8 @@ from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
+from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
+from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.every_prefix import EveryPrefix
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
@@ -197,6 +199,7 @@ __all__ = [
     "Elastic",
     "ElasticFFN",
     "Encoder",
+    "EncoderDecoder",
     "EuclideanNeighbours",
     "EveryPrefix",
     "Experts",
@@ -280,6 +283,7 @@ __all__ = [
     "PxByEmbedding",
     "RMSNorm",
     "RandomBlocks",
+    "Recalling",
     "Reciprocal",
     "Recomputed",
     "Recurrent",
@@ -377,6 +381,7 @@ __all__ = [
     "spectral",
     "spread",
     "staircase",
+    "t5",
     "t5_encoder",
     "trace",
     "two_way_conv",

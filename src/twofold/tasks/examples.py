@@ -76,8 +76,19 @@ def small_problems(count: int = 120, seed: int = 0) -> Rows:
     return split(rows, (0.6, 0.15, 0.25))
 
 
+def small_rewrites(count: int = 120) -> Rows:
+    """Made-up rewrites: a word of one to four letters, and it from its end. Columns `source` and `target`, split."""
+    rows = small_problems(count)
+    words = rows.columns["prompt"]
+    columns = {"source": words, "target": [word[::-1] for word in words], "group": rows.columns["group"]}
+    made = Rows("small-rewrites", columns, f"small-rewrites-{count}", "made", splits=None)
+    return split(made, (0.6, 0.15, 0.25))
+
+
 def rows_for(system: Any) -> Rows:
     """The small rows that a system can read."""
+    if "rewrite" in system.card.tasks:
+        return small_rewrites()
     if "recommend" in system.card.tasks:
         return small_histories()
     if system.kind == "model" and system.card.tasks[0] == "solve":

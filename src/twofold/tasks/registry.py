@@ -19,6 +19,7 @@ _TASKS = {
     "draw": "twofold.tasks.draw:DrawTask",
     "language": "twofold.tasks.language:LanguageTask",
     "represent": "twofold.tasks.represent:RepresentTask",
+    "rewrite": "twofold.tasks.rewrite:RewriteTask",
     "solve": "twofold.tasks.solve:SolveTask",
     "store": "twofold.tasks.store:StoreTask",
 }

@@ -77,11 +77,13 @@ class Tokenizer(ABC):
         kind = data.get("kind") if isinstance(data, Mapping) else None
         if kind == ByteTokenizer.kind:
             return ByteTokenizer()
+        if kind == ByT5Tokenizer.kind:
+            return ByT5Tokenizer()
         from twofold.data.tokenizers.subword import SubwordTokenizer
 
         if kind == SubwordTokenizer.kind:
             return SubwordTokenizer.read_dict(data)
-        raise unknown("tokenizer kind", str(kind), (ByteTokenizer.kind, SubwordTokenizer.kind))
+        raise unknown("tokenizer kind", str(kind), (ByteTokenizer.kind, ByT5Tokenizer.kind, SubwordTokenizer.kind))
 
     @staticmethod
     def load_hf(path: str | Path) -> SubwordTokenizer:
@@ -113,6 +115,31 @@ class ByteTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return bytes(index for index in map(int, ids) if 0 <= index < 256).decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class ByT5Tokenizer(Tokenizer):
+    """UTF-8 bytes as ids 3 to 258, behind pad 0, end 1 (also sep) and unknown 2; illegal bytes are dropped in decoding.
+
+    Xue et al. 2022, https://arxiv.org/abs/2105.13626. Sentinels of span corruption are the last ids, 258, 257, …, as
+    bytes that never stand in UTF-8.
+    """
+
+    kind = "byt5"
+
+    def __init__(self) -> None:
+        self.pad, self.eos, self.sep, self.vocab_size = 0, 1, 1, 259
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        return [], [1]
+
+    def _content(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[byte + 3 for byte in text.encode()] for text in texts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(index - 3 for index in map(int, ids) if 3 <= index < 259).decode("utf-8", "ignore")
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind}
