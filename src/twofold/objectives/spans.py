@@ -104,7 +104,8 @@ def corrupt_spans(
 
 def restore_spans(source: Sequence[int], target: Sequence[int], sentinels: Sequence[int]) -> list[int]:
     """The text that `corrupt_spans` took apart."""
-    known, spans, current = set(sentinels), {}, -1
+    known, current = set(sentinels), -1
+    spans: dict[int, list[int]] = {}
     for index in target:
         if index in known:
             current = index

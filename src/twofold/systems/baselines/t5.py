@@ -34,4 +34,4 @@ class T5(RewriteSystem):
         return train_likelihood(texts, self.vocab)
 
     def small(self) -> Self:
-        return replace(super().small(), vocab=300)
+        return replace(super().small(), vocab=300)  # type: ignore[call-arg]

@@ -60,8 +60,8 @@ class RewriteData:
         for part in PARTS:
             members = np.random.default_rng(0).permutation(np.flatnonzero(self.parts == part))
             keep += sorted(members[: max(8, round(len(members) * share))].tolist())
-        chosen = {name: tuple(getattr(self, name)[i] for i in keep) for name in ("sources", "targets")}
-        return replace(self, **chosen, parts=self.parts[keep])
+        sources, targets = (tuple(texts[i] for i in keep) for texts in (self.sources, self.targets))
+        return replace(self, sources=sources, targets=targets, parts=self.parts[keep])
 
 
 @dataclass(frozen=True)
