@@ -8,7 +8,6 @@ from torch import Tensor
 
 from twofold.parts.caches import StackCache
 from twofold.parts.channels.ffn import FFN
-from twofold.parts.embeddings import TokenEmbedding
 from twofold.parts.heads import LMHead
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.attention import Attention
@@ -82,7 +81,7 @@ def t5(
     start: int = 0,
     eps: float = 1e-6,
 ) -> EncoderDecoder:
-    """T5 v1.1: gated GELU, RMS norms, unscaled logits, one relative bias a side, a read-out matrix of its own.
+    """T5 v1.1: gated GELU, RMS norms, unscaled logits, one relative bias a side, one table for both, its own read-out.
 
     Raffel et al. 2020, https://arxiv.org/abs/1910.10683; Shazeer 2020, https://arxiv.org/abs/2002.05202
     """
@@ -95,7 +94,7 @@ def t5(
         other = CrossAttention(dim, heads, head_dim=width, scale=1.0)
         channel = FFN(dim, hidden, "gelu_tanh", gate=True, bias=False)
         blocks += [Block(own, None, RMSNorm(dim, eps)), Block(other, channel, RMSNorm(dim, eps), RMSNorm(dim, eps))]
-    decoder = SequenceModel(TokenEmbedding(vocab, dim), Stack(blocks, RMSNorm(dim, eps)), LMHead(dim, vocab))
+    decoder = SequenceModel(encoder.embedding, Stack(blocks, RMSNorm(dim, eps)), LMHead(dim, vocab))
     for model in (encoder, decoder):
         for block in model.stack.layers:
             with torch.no_grad():
