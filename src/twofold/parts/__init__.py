@@ -29,7 +29,6 @@ from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
-from twofold.parts.embeddings import OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.every_prefix import EveryPrefix
