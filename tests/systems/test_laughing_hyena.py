@@ -14,7 +14,6 @@ from twofold.catalog import Steps, configure
 from twofold.data import Rows
 from twofold.errors import UserError
 from twofold.parts import Hyena, Mask, ModalFilter, build
-from twofold.parts.caches import bytes_at
 from twofold.surgery.modal import Modes
 from twofold.systems.mixers.laughing_hyena import filled, long_convolutions
 from twofold.tasks import load, task
@@ -65,7 +64,7 @@ def test_step_by_step_is_the_convolution(distilled: Any) -> None:
 
 def test_memory_is_constant_and_less(convolutional: Any, distilled: Any) -> None:
     held = {
-        time: [bytes_at(model.net.new_cache(1, time), time) for model in (convolutional, distilled)]
+        time: [model.net.new_cache(1, time).bytes_at(time) for model in (convolutional, distilled)]
         for time in (64, 512)
     }
     assert held[64][1] == held[512][1] < held[512][0]
