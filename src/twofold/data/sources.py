@@ -15,8 +15,8 @@ from twofold.data.hub import read_hub
 from twofold.data.made.concepts import concepts
 from twofold.data.made.histories import histories
 from twofold.data.made.languages import languages
-from twofold.data.made.spread import spread
 from twofold.data.made.respell import respell
+from twofold.data.made.spread import spread
 from twofold.data.made.statements import statements
 from twofold.data.made.text_tasks import TEXT_TASKS
 from twofold.data.rows import Rows
