@@ -122,6 +122,6 @@ def test_words_are_rewritten_and_what_is_too_long_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="text 1 is empty"):
         model.rewrite("")
     arms = zip(configure("byt5").claim.arms, (1000, 259), strict=True)
-    sizes = [configure(arm.id, **arm.options).network(vocab, 0) for arm, vocab in arms]
+    sizes = [configure(arm.id, **arm.options).assembled(vocab, 0) for arm, vocab in arms]
     one, two = (sum(p.numel() for p in net.parameters()) for net in sizes)
     assert abs(two / one - 1) < 0.03

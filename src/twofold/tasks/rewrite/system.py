@@ -47,7 +47,7 @@ class RewriteSystem(TrainedSystem):
     def tokens(self, texts: Sequence[str]) -> Tokenizer:
         """The tokenizer, for which it may look at the training texts."""
 
-    def network(self, vocab: int, start: int) -> EncoderDecoder:
+    def assembled(self, vocab: int, start: int) -> EncoderDecoder:
         """The network, with fresh weights."""
         return t5(vocab, self.dim, self.heads, self.hidden, self.encoder_layers, self.decoder_layers, start)
 
@@ -56,7 +56,7 @@ class RewriteSystem(TrainedSystem):
         tokenizer = self.tokens([*sources, *targets])
         torch.manual_seed(seed)
         spec = {"source_tokens": self.source_tokens, "target_tokens": self.target_tokens}
-        return RewriteModel(self.network(tokenizer.vocab_size, tokenizer.pad or 0), tokenizer, spec)
+        return RewriteModel(self.assembled(tokenizer.vocab_size, tokenizer.pad or 0), tokenizer, spec)
 
     def batches(self, model: Model, data: RewriteData, seed: int) -> Callable[[int, float], Any]:
         assert isinstance(model, RewriteModel)
