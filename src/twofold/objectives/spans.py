@@ -1,4 +1,5 @@
 """Span denoising: runs of tokens give way to sentinels, and what stood there is to be written."""
+
 """Span corruption: runs of tokens are hidden behind sentinels, and written out by a decoder.
 
 Raffel et al. 2020, section 3.1.4, https://arxiv.org/abs/1910.10683; on bytes Xue et al. 2022,
@@ -70,6 +71,8 @@ def restore(source: Sequence[int], target: Sequence[int], sentinels: Sequence[in
         else:
             spans[current].append(token)
     return [token for item in source for token in (spans[item] if item in marks else [item])]
+
+
 def corrupt_spans(
     ids: Sequence[int], random: np.random.Generator, sentinels: Sequence[int], rate: float = 0.15, mean: float = 20.0
 ) -> tuple[list[int], list[int]]:
