@@ -10,7 +10,7 @@ from twofold.catalog import Steps, configure
 from twofold.data.noise import NOISES, noisy
 from twofold.data.tokenizers import ByT5Tokenizer, Tokenizer
 from twofold.errors import UserError
-from twofold.objectives.spans import corrupt_spans, restore_spans
+from twofold.objectives.span_corruption import corrupt_spans, restore_spans
 from twofold.parts import Mask, T5Bias, build, t5
 from twofold.tasks import load, task
 from twofold.tasks.examples import small_rewrites
