@@ -46,7 +46,7 @@ def test_a_read_out_alone_copies_what_the_wave_holds() -> None:
         for symbol in range(3):
             net.head.decoder.weight[2 + symbol].unflatten(0, (3, 20))[symbol, 12] = 50.0
     data: Any = task("solve").read("copy-memory(delay=8, count=4, symbols=3)")
-    figures = task("solve").evaluate(data.model(net), data).figures
+    figures = task("solve").evaluate(data.start(lambda vocab: net), data).figures
     assert figures["accuracy"] == 1.0
     assert figures["bits_per_label"] < 1e-6
 
