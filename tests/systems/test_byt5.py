@@ -10,7 +10,7 @@ from twofold.catalog import Steps, configure
 from twofold.data.noise import NOISES, noisy
 from twofold.data.tokenizers import ByT5Tokenizer, Tokenizer
 from twofold.errors import UserError
-from twofold.objectives.span_corruption import corrupt_spans, restore_spans
+from twofold.objectives import corrupt_spans, restore
 from twofold.parts import Mask, T5Bias, build, t5
 from twofold.tasks import load, task
 from twofold.tasks.examples import small_rewrites
@@ -34,7 +34,7 @@ def test_spans_and_the_rest_are_the_text() -> None:
     for size in (2, 3, 40, 300):
         ids = random.integers(3, 120, size).tolist()
         source, target = corrupt_spans(ids, random, sentinels, mean=5)
-        assert restore_spans(source, target, sentinels) == ids
+        assert restore(source, target, sentinels) == ids
         spans = [i for i in source if i > 158]
         assert spans == list(sentinels)[: len(spans)]
         hidden.append((len(target) - len(spans), len(spans)))

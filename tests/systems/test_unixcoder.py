@@ -10,14 +10,14 @@ import torch
 
 from twofold.catalog import Steps, configure
 from twofold.data import Rows
-from twofold.data.python_trees import flatten, tree_of
+from twofold.data.python_trees import MARKS, flatten, tree_of
 from twofold.data.tokenizers import train_bpe
 from twofold.errors import UserError
 from twofold.objectives import hide_spans, restore
 from twofold.parts import Mask, presets
 from twofold.surgery.vocabulary import widen_vocabulary
-from twofold.systems.retrieval.unixcoder import LOSSES, MARKS, MODES, SENTINELS, flattened, mode_mask
 from twofold.tasks import load, task
+from twofold.tasks.search.modes import LOSSES, MODES, SENTINELS, flattened, mode_mask
 
 CODE = "def scale(items, rate):\n    total = sum(items)\n    return [total * rate for one in items if one]\n"
 
@@ -107,7 +107,14 @@ def test_losses_take_turns_and_the_same_weights_serve_all(data, tmp_path) -> Non
     given = system.batches(model, data, 0)
     assert tuple(given(step, 0.0).kind for step in range(5)) == LOSSES
     starts = [model.tokenizer.index(mode) for mode in MODES]
-    assert [int(given(step, 0.0).ids[0, 0]) for step in range(5)] == [starts[i] for i in (0, 1, 2, 0, 2)]
+    lead = len(given.lead)
+    assert [int(given(step, 0.0).ids[0, lead]) for step in range(5)] == [starts[i] for i in (0, 1, 2, 0, 2)]
+    read = dataclasses.replace(system, trees=0.0).batches(model, data, 0)(0, 0.0)
+    for ids, real in zip(read.ids, read.real, strict=True):
+        text = model.tokenizer.decode(ids[real][lead + 1 :].tolist())
+        as_encoded = model.tokens([text], "document")[0]
+        assert ids[real][: lead + 1].tolist() == as_encoded[: lead + 1]
+        assert ids[real][-1:].tolist() == as_encoded[-1:] or not given.trail
     names = {n for n, _ in model.net.named_parameters()}
     for step in range(5):
         model.net.zero_grad()

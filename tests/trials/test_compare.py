@@ -39,7 +39,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(plan, "ENDING", 0.5)
     monkeypatch.setattr(plan, "SHORTEST", 0.5)
     cheap = plan.Cost(prepare_fixed=0.05, prepare=0.1, evaluate=0.1)
-    monkeypatch.setattr(plan, "pilot", lambda task, arms, data: {arm.label: cheap for arm, _ in arms})
+    monkeypatch.setattr(plan, "pilot", lambda task, arms, data, seconds: {arm.label: cheap for arm, _ in arms})
 
 
 def test_table_folder_and_best_model(file, tmp_path, quick) -> None:
@@ -150,6 +150,16 @@ def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
     costs = plan.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))
     assert len(costs) == 2
     assert all(c.prepare_fixed > 0 and c.prepare >= 0 and c.evaluate >= 0 for c in costs.values())
+
+
+def test_a_pilot_without_time_for_second_runs_takes_the_first_to_grow(file) -> None:
+    from twofold.trials.arms import choose
+
+    task = task_named("search")
+    (cost,) = plan.pilot(task, choose("search", [SMALL]), task.read(file), seconds=0.0).values()
+    assert cost.prepare_fixed == 0
+    assert cost.prepare > 0
+    assert cost.evaluate > 0
 
 
 def test_too_few_minutes_cut_the_pool_and_say_so() -> None:

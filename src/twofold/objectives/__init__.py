@@ -9,7 +9,7 @@ from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
 from twofold.objectives.nested import nested
 from twofold.objectives.orthogonal import orthogonal
-from twofold.objectives.spans import hide_spans, restore
+from twofold.objectives.spans import corrupt_spans, hide_spans, restore
 from twofold.objectives.sparsity import flops, quadratic
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "aligned",
     "causal",
     "classification",
+    "corrupt_spans",
     "distillation",
     "flops",
     "hide_spans",

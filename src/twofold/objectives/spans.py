@@ -44,18 +44,39 @@ def hide_spans(
     # Each span stands before one of the seen tokens, or at the end; no two at one place, so none touch.
     gaps = np.sort(random.permutation(len(ids) - int(lengths.sum()) + 1)[:count])
     starts = gaps + np.concatenate([[0], lengths.cumsum()[:-1]]).astype(int)
-    source: list[int] = []
-    target: list[int] = []
-    end = 0
-    for sentinel, start, length in zip(sentinels, starts.tolist(), lengths.tolist(), strict=False):
-        source += [*ids[end:start], sentinel]
-        end = start + length
-        target += [sentinel, *ids[start:end]]
-    return [*source, *ids[end:]], target
+    return _replaced(ids, starts.tolist(), lengths.tolist(), sentinels)
+
+
+def corrupt_spans(
+    ids: Sequence[int], random: np.random.Generator, sentinels: Sequence[int], rate: float = 0.15, mean: float = 20.0
+) -> tuple[list[int], list[int]]:
+    """A sequence cut at random into spans that are hidden and spans that are not, the last one hidden.
+
+    Raffel et al. 2020, section 3.1.4; on bytes Xue et al. 2022, https://arxiv.org/abs/2105.13626
+
+    Args:
+        ids: a text of at least two tokens.
+        sentinels: ids that stand for spans, in order; as many spans at most.
+        rate: share of tokens that are hidden.
+        mean: length of a span, on average.
+
+    Returns:
+        The text with each span replaced by a sentinel; and each sentinel with its span, in order.
+
+    Raises:
+        UserError: fewer than two tokens, or no sentinels.
+    """
+    if len(ids) < 2 or not len(sentinels):
+        raise UserError(f"{len(ids)} tokens and {len(sentinels)} sentinels: spans need two tokens and a sentinel")
+    hidden = min(len(ids) - 1, max(1, round(rate * len(ids))))
+    spans = max(1, min(round(hidden / mean), hidden, len(ids) - hidden, len(sentinels)))
+    lengths, gaps = _parts(hidden, spans, random), _parts(len(ids) - hidden, spans, random)
+    starts = np.cumsum(gaps) + np.cumsum([0, *lengths[:-1]])
+    return _replaced(ids, starts.tolist(), lengths, sentinels)
 
 
 def restore(source: Sequence[int], target: Sequence[int], sentinels: Sequence[int]) -> list[int]:
-    """The sequence that `hide_spans` took apart."""
+    """The sequence that `hide_spans` or `corrupt_spans` took apart."""
     marks, current = set(sentinels), -1
     spans: dict[int, list[int]] = {}
     for token in target:
@@ -65,3 +86,23 @@ def restore(source: Sequence[int], target: Sequence[int], sentinels: Sequence[in
         else:
             spans[current].append(token)
     return [token for item in source for token in (spans[item] if item in marks else [item])]
+
+
+def _replaced(
+    ids: Sequence[int], starts: Sequence[int], lengths: Sequence[int], sentinels: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """The sequence with a sentinel in place of each span; and each sentinel followed by its span."""
+    source: list[int] = []
+    target: list[int] = []
+    end = 0
+    for sentinel, start, length in zip(sentinels, starts, lengths, strict=False):
+        source += [*ids[end:start], sentinel]
+        end = start + length
+        target += [sentinel, *ids[start:end]]
+    return [*source, *ids[end:]], target
+
+
+def _parts(total: int, count: int, random: np.random.Generator) -> list[int]:
+    """Random whole numbers of at least 1 that add up to `total`."""
+    cuts = np.sort(random.permutation(total - 1)[: count - 1] + 1)
+    return np.diff([0, *cuts.tolist(), total]).tolist()

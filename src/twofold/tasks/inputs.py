@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -132,6 +138,11 @@ class StateStore:
                 self.states[torch.from_numpy(rows)] = states
                 stage.advance(len(group))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the states."""
+        return 0 if self.states is None else self.states.nbytes
+
     def take(self, indices: Sequence[int] | np.ndarray) -> StateInputs:
         """The inputs of those texts, in that order."""
         assert self.states is not None
@@ -141,6 +152,63 @@ class StateStore:
         real = steps < lengths[:, None]
         rows = torch.from_numpy(self.offsets[chosen])[:, None] + steps * real
         return StateInputs(self.states[rows].float() * real[..., None], real, self.layers)
+
+
+class Kept:
+    """States of frozen layers that were computed before: systems that begin alike, or go on, find them here.
+
+    Args:
+        most: bytes that are kept; the longest unused go first.
+
+    Attributes:
+        saved: seconds that were not spent again.
+    """
+
+    def __init__(self, most: int = 1 << 30) -> None:
+        self.most, self.saved = most, 0.0
+        self._stores: OrderedDict[str, tuple[StateStore, float]] = OrderedDict()
+
+    def store(self, tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> StateStore:
+        """The states of those texts under those weights."""
+        key = _fingerprint(tower, sequences, pad, layers)
+        if key in self._stores:
+            self._stores.move_to_end(key)
+            found, seconds = self._stores[key]
+            self.saved += seconds
+            return found
+        started = time.perf_counter()
+        made = StateStore(tower, sequences, pad, layers)
+        self._stores[key] = made, time.perf_counter() - started
+        while sum(each.nbytes for each, _ in self._stores.values()) > self.most:
+            self._stores.popitem(last=False)
+        return made
+
+
+_kept: ContextVar[Kept | None] = ContextVar("twofold_kept_states", default=None)
+
+
+@contextmanager
+def keeping() -> Iterator[Kept]:
+    """Inside, states of frozen layers are computed once for all who ask for the same."""
+    kept = Kept()
+    before = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(before)
+
+
+def _fingerprint(tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> str:
+    model = tower.model
+    digest = hashlib.blake2b(f"{type(tower).lower.__qualname__} {pad} {layers} {computing.dtype()}".encode())
+    for part in (model.embedding, *model.stack.layers[:layers]):
+        digest.update(json.dumps(part.spec(), sort_keys=True, default=str).encode())
+        for name, tensor in part.state_dict().items():
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    digest.update(np.array([len(s) for s in sequences], np.int64).data)
+    digest.update(np.array([i for s in sequences for i in s], np.int64).data)
+    return digest.hexdigest()
 
 
 def freeze(model: SequenceModel, top: int, name: str) -> None:
@@ -164,7 +232,10 @@ def freeze(model: SequenceModel, top: int, name: str) -> None:
 def store(tower: Tower, sequences: Sequence[Sequence[int]], pad: int) -> TokenStore | StateStore:
     """Texts made ready for training: states where lower layers are frozen, ids elsewhere."""
     frozen = 0 if tower.needs_ids else _frozen_blocks(tower.model)
-    return StateStore(tower, sequences, pad, frozen) if frozen else TokenStore(sequences, pad)
+    if not frozen:
+        return TokenStore(sequences, pad)
+    kept = _kept.get()
+    return (StateStore if kept is None else kept.store)(tower, sequences, pad, frozen)
 
 
 def _frozen_blocks(model: SequenceModel) -> int:

@@ -16,6 +16,7 @@ from twofold.errors import UserError
 from twofold.measure import costs, reports, statistics
 from twofold.tasks import Model, ModelSystem, load
 from twofold.tasks import task as task_named
+from twofold.tasks.inputs import keeping
 from twofold.trials import findings, latency
 from twofold.trials import plan as planning
 from twofold.trials.arms import Measured, Place, choose, write_json
@@ -107,7 +108,7 @@ class _Comparison:
 
     def run(self) -> dict[str, Any]:
         try:
-            with progress.stage("compare", total=self.minutes * 60) as stage:
+            with keeping() as self.kept, progress.stage("compare", total=self.minutes * 60) as stage:
                 stage.read = lambda: self.spent
                 plan = self._plan()
                 self.data = self.task.cut(self.data, plan["share"]) if plan["share"] < 1 else self.data
@@ -187,7 +188,7 @@ class _Comparison:
         if file.exists():
             kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return kept
-        pilot = planning.pilot(self.task, self.arms, self.data)
+        pilot = planning.pilot(self.task, self.arms, self.data, planning.PILOT * self.minutes * 60)
         trained = sum(system.trains for _, system in self.arms)
         plan = planning.decide(pilot, trained, self.minutes, self.spent)
         later = sum(c.at(plan.share) for label, c in pilot.items() if self.measured[label].trains)
@@ -240,11 +241,13 @@ class _Comparison:
         if not measured.alive or measured.share >= share:
             return
         budget = Seconds(plan["train_seconds"] or 1.0)
-        started = time.perf_counter()
+        started, saved = time.perf_counter(), self.kept.saved
         try:
             with progress.stage(arm.label), costs.peak_memory() as peak:
                 fitted = system.fit(self.data, budget, seed=self.seed, folder=place.training, until=share)
                 seconds = time.perf_counter() - started
+                if measured.share == 0:
+                    seconds += self.kept.saved - saved  # what another arm did for it; alone, it would take so long
                 evaluation = self.task.evaluate(fitted.model, self.data, "validation")
         except UserError as error:
             if len(self.arms) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ SHORTEST = 20.0  # seconds of training below which an arm is not given a fair ch
 TRAINING = 0.3  # of the minutes, shared by the arms that train: less, and the data are cut instead
 FULL = 45.0  # seconds of training a piece below which arms are raced
 RUNGS = (0.25, 0.5, 1.0)
+PILOT = 0.2  # of the minutes, at most, for second runs of the pilot
 ENDING = 6.0  # report, latencies, writing
 
 
@@ -51,11 +53,13 @@ class Plan:
         return asdict(self)
 
 
-def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dict[str, Cost]:
+def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, seconds: float = math.inf) -> dict[str, Cost]:
     """What each arm costs, from two small runs: what differs between them grows with the data.
 
-    Only the validation part is evaluated; the test part is taken to cost as much an item.
+    Only the validation part is evaluated; the test part is taken to cost as much an item. Where a second run would end
+    after `seconds`, all of the first is taken to grow with the data, which is more than it will be.
     """
+    started = time.monotonic()
     costs: dict[str, Cost] = {}
     few, more = (task.cut(data, share) for share in (0.015, 0.06))
     grown = (_size(task, more) - _size(task, few)) / _size(task, data)
@@ -67,7 +71,14 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any) -> dic
             if system.trains and not warm:
                 _seconds(task, system, few)  # kernels are chosen at the first pass of a process
                 warm = True
-            small, large = _seconds(task, system, few), _seconds(task, system, more)
+            small = _seconds(task, system, few)
+            if time.monotonic() - started + sum(small) * _size(task, more) / _size(task, few) > seconds:
+                whole = _size(task, data) / _size(task, few)
+                seen = _size(task, few, "validation")
+                costs[arm.label] = Cost(0.0, small[0] * whole, small[1] * judged / max(seen, 1))
+                stage.advance(note=arm.label)
+                continue
+            large = _seconds(task, system, more)
             prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
             evaluate = max(0.0, large[1] - small[1]) * judged / max(further, 1)
             costs[arm.label] = Cost(small[0], prepare, evaluate)

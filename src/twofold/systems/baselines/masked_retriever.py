@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from twofold.catalog import baseline
-from twofold.tasks.search.pretraining import PretrainedSearch
+from twofold.tasks.search.pretraining import PretrainedRetriever
 
 
 @baseline(
@@ -18,7 +18,7 @@ from twofold.tasks.search.pretraining import PretrainedSearch
     source="https://arxiv.org/abs/2004.04906",
     needs=("pre-train an encoder on my documents before it learns to search",),
 )
-class MaskedRetriever(PretrainedSearch):
+class MaskedRetriever(PretrainedRetriever):
     """Dual encoder that fills in hidden tokens of the documents before it learns from pairs."""
 
     by_name: ClassVar[bool] = True

@@ -37,8 +37,6 @@ _SIZES: dict[str, Any] = {"dim": 96, "length": 64, "batch": 8, "tokenizer": "bpe
 class Smlp(Gmlp):
     """Language model of spatial gates; every second layer has experts for tokens and for chunks of features."""
 
-    by_name: ClassVar[bool] = False
-
     experts: int = Field(4, ge=1, description="experts for tokens, and chunks of features with a matrix each")
     every: int = Field(2, ge=1, description="the last of so many layers is sparse")
     sparse_hidden: float = Field(1.5, gt=0, description="width inside a sparse layer's gate as a multiple of dim")

@@ -37,6 +37,8 @@ from twofold.tasks.sequences import SequenceSystem
 class Abbie(SequenceSystem):
     """Decoder whose middle layers are gone through several times with the same weights."""
 
+    by_name: ClassVar[bool] = True
+
     head_layers: int = Field(1, ge=0, description="layers in front of the loop")
     tail_layers: int = Field(1, ge=0, description="layers behind the loop; all others are in it")
     iterations: int = Field(2, ge=1, description="how often the loop is gone through")

@@ -36,6 +36,8 @@ from twofold.tasks.sequences import SequenceSystem
 class CombinerDecoder(SequenceSystem):
     """Decoder whose tokens read their own block directly and every earlier block as one region."""
 
+    by_name: ClassVar[bool] = True
+
     width: int | None = Field(None, ge=1, description="of a block; by default about √length")
 
     def pattern(self) -> Pattern:

@@ -64,6 +64,8 @@ from twofold.tasks.sequences import SequenceSystem
 class Crate(SequenceSystem, Analysis):
     """White-box transformer: each layer compresses tokens by one map per head, then takes a step of sparse coding."""
 
+    by_name: ClassVar[bool] = True
+
     reads: ClassVar[tuple[str, ...]] = ("text", "image")
 
     step: float = Field(0.1, gt=0, description="how far a step of sparse coding goes")

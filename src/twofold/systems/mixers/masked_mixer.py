@@ -37,6 +37,8 @@ from twofold.tasks.sequences import SequenceSystem
 class MaskedMixerDecoder(SequenceSystem):
     """Decoder whose positions are mixed by learned lower-triangular matrices instead of attention."""
 
+    by_name: ClassVar[bool] = True
+
     mixer_heads: int = Field(1, ge=1, description="matrices in a layer, each for its share of the features")
     attention_every: int = Field(0, ge=0, description="one layer in so many is attention (a hybrid); 0: none")
 

@@ -35,6 +35,8 @@ from twofold.tasks.sequences import SequenceSystem
 class SimplifiedTransformer(SequenceSystem):
     """Decoder of blocks without residual around attention and without value and output maps."""
 
+    by_name: ClassVar[bool] = True
+
     block: Literal["sas", "sas-p"] = Field(
         "sas-p", description="attention then feed-forward part, or both side by side"
     )

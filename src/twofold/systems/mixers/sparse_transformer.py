@@ -40,6 +40,8 @@ from twofold.tasks.sequences import SequenceSystem
 class SparseTransformer(SequenceSystem):
     """Decoder with strided or fixed sparse attention: about √T pairs a token, and everything within two layers."""
 
+    by_name: ClassVar[bool] = True
+
     attention: Literal["strided", "fixed"] = Field(
         "strided", description="strided for data with a period (pictures, sound); fixed for text"
     )

@@ -36,6 +36,8 @@ from twofold.tasks.sequences import SequenceSystem
 class Yoco(SequenceSystem):
     """Decoder whose second half reads keys and values that are made once, so that one layer's cache serves all."""
 
+    by_name: ClassVar[bool] = True
+
     self_mixer: str = Field(
         "window", description="mixer of the first half, by name: one whose memory does not grow (window, ssd, …)"
     )

@@ -5,7 +5,7 @@ Zhang et al. 2024, "Code Representation Learning At Scale", https://arxiv.org/ab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from twofold.data.tokenizers.subword import SubwordTokenizer
 from twofold.errors import UserError
 from twofold.objectives import IGNORED, Loss, mask_tokens, masked, weighted_info_nce
 from twofold.parts import Encoder, Mean, Part, TextEncoder
-from twofold.tasks import Model, backbones
+from twofold.tasks import backbones
 from twofold.tasks.search import EncoderModel, PairBatch, PairBatches, SearchData
 from twofold.tasks.search.pretraining import PretrainedSearch, TextBatch, TextBatches
 
@@ -131,9 +131,10 @@ def hide_names(batch: NamedBatch) -> tuple[Int[Tensor, "batch time"], Int[Tensor
 class CodeSage(PretrainedSearch):
     """Code encoder: hidden names, then hard negatives that weigh more and functions without signature and returns."""
 
+    by_name: ClassVar[bool] = True
+
     tune_layers: int = Field(0, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     pretrain: float = Field(0.0, ge=0, le=1, description="share of the budget that sees code alone")
-    negatives: int = Field(0, ge=0, le=0, description="unused: the negatives are the batch's")
     document_tokens: int = Field(96, ge=2, le=512, description="functions are cut here")
     weigh: bool = Field(True, description="negatives of the batch count by how near they are")
     raw: bool = Field(False, description="weights sum to 1 instead of to the number of negatives")
@@ -146,24 +147,17 @@ class CodeSage(PretrainedSearch):
         assert isinstance(made, TextEncoder)
         return TextEncoder(made.model, Mean(), normalise=True)
 
-    def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], TextBatch | PairBatch]:
-        """Stage 1 on functions as they are; stage 2 on pairs, of which `bodies` lost the easy clues."""
-        assert isinstance(model, EncoderModel)
+    def texts(self, model: EncoderModel, documents: Sequence[str], seed: int) -> NamedBatches:
+        return NamedBatches(model, documents, self.batch, seed)
+
+    def pairing(self, model: EncoderModel, data: SearchData, seed: int) -> PairBatches:
+        """Pairs, of whose functions `bodies` lost the easy clues."""
         train = set(data.pool("train").tolist())
-        few = data if self.pairs is None else data.few(self.pairs, seed)
-        lot = np.random.default_rng(seed).random(len(few.documents))
+        lot = np.random.default_rng(seed).random(len(data.documents))
         documents = [
-            body_alone(text) if i in train and lot[i] < self.bodies else text for i, text in enumerate(few.documents)
+            body_alone(text) if i in train and lot[i] < self.bodies else text for i, text in enumerate(data.documents)
         ]
-        pairs = PairBatches(self, model, replace(few, documents=tuple(documents)), seed)
-        if not self.pretrain:
-            return pairs
-        texts = NamedBatches(model, [data.documents[i] for i in data.pool("train")], self.batch, seed)
-
-        def batch(step: int, progress: float) -> TextBatch | PairBatch:
-            return texts(step, progress) if progress < self.pretrain else pairs(step, progress)
-
-        return batch
+        return super().pairing(model, replace(data, documents=tuple(documents)), seed)
 
     def loss(self, net: Part, batch: TextBatch | PairBatch) -> Loss:
         """Texts: hidden tokens or names; pairs: both directions, with weights where asked."""

@@ -66,6 +66,7 @@ class Dimco(SearchSystem):
     is compared with each class's distribution of symbols, or with the codes of known items.
     """
 
+    by_name: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("text", "image")
 
     lr: float = Field(3e-3, gt=0, description="highest learning rate")

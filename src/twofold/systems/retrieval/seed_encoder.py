@@ -19,7 +19,7 @@ from twofold.objectives import Loss, causal
 from twofold.parts import Encoder, Mask, Part, SequenceModel, TextEncoder, Tower, presets
 from twofold.parts.encoders import Side
 from twofold.tasks import Model, backbones
-from twofold.tasks.search.pretraining import PretrainedSearch, TextBatch
+from twofold.tasks.search.pretraining import PretrainedRetriever, TextBatch
 
 # Both arms of the claim.
 SMALL: dict[str, Any] = {
@@ -94,7 +94,7 @@ class WithDecoder(Encoder):
         "through the vector alone",
     ),
 )
-class SeedEncoder(PretrainedSearch):
+class SeedEncoder(PretrainedRetriever):
     """Dual encoder whose pre-training rebuilds each text from its one vector, by a decoder too weak to guess."""
 
     by_name: ClassVar[bool] = True

@@ -7,151 +7,26 @@ https://arxiv.org/abs/2203.03850
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from twofold.catalog import Arm, Claim, Steps, system
-from twofold.data import batches
-from twofold.data.batches import Order
-from twofold.data.python_trees import MARKS, flatten, pruned, tree_of
+from twofold.data.python_trees import MARKS
 from twofold.data.tokenizers.subword import SubwordTokenizer
 from twofold.errors import UserError
-from twofold.objectives import Loss, causal, hide_spans, info_nce, mask_tokens, masked
-from twofold.objectives.masked import Tokens
+from twofold.objectives import Loss, causal, info_nce, mask_tokens, masked
 from twofold.parts import Encoder, Mask, Mean, MLMHead, Part, SequenceModel, TextEncoder
 from twofold.surgery.vocabulary import widen_vocabulary
 from twofold.tasks import Model, backbones
-from twofold.tasks.represent import roles
 from twofold.tasks.search import EncoderModel, SearchData, SearchSystem
+from twofold.tasks.search.modes import LOSSES, MODES, SENTINELS, CodeBatch, CodeBatches, Name, mode_mask
 from twofold.training import Recipe
-
-MODES = ("<encoder-only>", "<decoder-only>", "<encoder-decoder>")
-SENTINELS = tuple(f"<span-{n}>" for n in range(32))
-Name = Literal["masked", "causal", "denoise", "contrast", "comment"]
-LOSSES: tuple[Name, ...] = ("masked", "causal", "denoise", "contrast", "comment")
-
-
-def mode_mask(mode: str, source: Int[Tensor, "batch"] | None = None) -> Mask:
-    """Who sees whom: all see all; each what came before; or a source both ways and behind it each what came before.
-
-    Args:
-        mode: one of `MODES`.
-        source: for the last one, how many tokens each source has, `[B]`, the mode's own token counted.
-    """
-    if mode == MODES[0]:
-        return Mask.bidirectional()
-    if mode == MODES[1]:
-        return Mask.causal()
-    if mode != MODES[2] or source is None:
-        raise UserError(f"mode {mode!r} is none of {', '.join(MODES)}, or lacks its source's length")
-    return Mask.prefix(source)
-
-
-@dataclass(frozen=True)
-class CodeBatch:
-    """Sequences for one of the losses.
-
-    Attributes:
-        kind: whose.
-        ids, real: `[B, T]`; each row begins with its mode.
-        source: tokens of each row that are read and not written, `[B]`.
-        hide: what hiding tokens needs to know of the vocabulary.
-    """
-
-    kind: Name
-    ids: Int[Tensor, "batch time"]
-    real: Bool[Tensor, "batch time"]
-    source: Int[Tensor, "batch"]
-    hide: Tokens
-
-    @property
-    def tokens(self) -> int:
-        return int(self.real.sum())
-
-    def shard(self, rank: int, world: int) -> CodeBatch:
-        """One process's share."""
-        mine = slice(rank, None, world)
-        return replace(self, ids=self.ids[mine], real=self.real[mine], source=self.source[mine])
-
-    def to(self, device: torch.device) -> CodeBatch:
-        """The same on another device."""
-        return replace(self, ids=self.ids.to(device), real=self.real.to(device), source=self.source.to(device))
-
-
-class CodeBatches:
-    """Comments with their code, for one loss after another; pure in the step."""
-
-    def __init__(self, system: UniXcoder, model: EncoderModel, data: SearchData, seed: int) -> None:
-        tokenizer = model.tokenizer
-        assert isinstance(tokenizer, SubwordTokenizer)
-        self.system, self.seed = system, seed
-        hide = roles(tokenizer)
-        self.modes = [tokenizer.index(mode) or 0 for mode in MODES]
-        self.sentinels = [tokenizer.index(each) or 0 for each in SENTINELS]
-        marks = [tokenizer.index(mark) or 0 for mark in MARKS]
-        self.hide = replace(hide, protect=(*hide.protect, *self.modes, *self.sentinels, *marks))
-        self.pad, self.end = tokenizer.pad, tokenizer.eos if tokenizer.eos is not None else tokenizer.sep
-        self.pairs = data.pairs
-        self.order = Order(len(self.pairs), min(system.batch, len(self.pairs)), seed)
-        chosen = np.unique(self.pairs[:, 1])
-        codes = [data.documents[i] for i in chosen]
-        self.row = {int(d): n for n, d in enumerate(chosen)}
-        self.plain = tokenizer.encode([code[: 32 * system.document_tokens] for code in codes], specials=False)
-        self.flat = flattened(tokenizer, codes, system.document_tokens) if system.trees else self.plain
-        self.comments = tokenizer.encode([query[:2000] for query in data.queries], specials=False)
-
-    def __call__(self, step: int, progress: float) -> CodeBatch:
-        kind = self.system.losses[step % len(self.system.losses)]
-        random = np.random.default_rng((self.seed, step))
-        rows = [
-            self._row(kind, self.comments[query], self.row[int(code)], random)
-            for query, code in self.pairs[self.order(step)]
-        ]
-        ids, real = batches.pad([[*source, *target] for source, target in rows], self.pad)
-        return CodeBatch(kind, ids, real, torch.tensor([len(source) for source, _ in rows]), self.hide)
-
-    def _row(
-        self, kind: Name, comment: list[int], code: int, random: np.random.Generator
-    ) -> tuple[list[int], list[int]]:
-        """What is read (the mode's token first), and what is written behind it."""
-        system = self.system
-        body = (self.flat if random.random() < system.trees else self.plain)[code]
-        comment = comment[: system.query_tokens - 2]
-        with_comment = [*comment, *body][: system.document_tokens - 1]
-        encoder, decoder, both = self.modes
-        end = [] if self.end is None else [self.end]
-        if kind == "causal":
-            return [decoder], with_comment
-        if kind == "comment":
-            return [both, *body[: system.document_tokens - 1]], [self.sentinels[0], *comment, *end]
-        if kind == "denoise":
-            source, target = hide_spans(with_comment, system.mask_rate, 5, self.sentinels, random)
-            return [both, *source], [*target, *end]
-        return [encoder, *with_comment], []
-
-
-def flattened(tokenizer: SubwordTokenizer, codes: list[str], limit: int) -> list[list[int]]:
-    """Flat trees as ids, whole subtrees cut to `limit`; code that has no tree as its tokens."""
-    found = []
-    for code, plain in zip(codes, tokenizer.encode(codes, specials=False), strict=True):
-        tree = tree_of(code)
-        if tree is None:
-            found.append(plain)
-            continue
-        items = flatten(pruned(tree, limit))
-        spelled = [item if item in _MARKS else f" {item}" for item in items]
-        found.append([i for ids in tokenizer.encode(spelled, specials=False) for i in ids])
-    return found
-
-
-_MARKS = frozenset(MARKS)
 
 
 @system(
@@ -215,7 +90,17 @@ class UniXcoder(SearchSystem):
 
     def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], CodeBatch]:
         assert isinstance(model, EncoderModel)
-        return CodeBatches(self, model, data, seed)
+        return CodeBatches(
+            model,
+            data,
+            losses=self.losses,
+            size=self.batch,
+            comment=self.query_tokens,
+            code=self.document_tokens,
+            trees=self.trees,
+            rate=self.mask_rate,
+            seed=seed,
+        )
 
     def loss(self, net: Part, batch: CodeBatch) -> Loss:
         """The loss of the batch's kind (section 3.2)."""

@@ -16,7 +16,7 @@ from twofold.data import batches
 from twofold.data.tokenizers import Tokenizer
 from twofold.objectives import Loss
 from twofold.objectives.loss import IGNORED, token_loss
-from twofold.objectives.span_corruption import corrupt_spans
+from twofold.objectives.spans import corrupt_spans
 from twofold.parts import EncoderDecoder, Part, t5
 from twofold.tasks.model import Model
 from twofold.tasks.rewrite.data import RewriteData, TextPairs

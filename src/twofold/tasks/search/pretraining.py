@@ -83,7 +83,6 @@ class PretrainedSearch(SearchSystem):
     pretrain: float = Field(0.7, ge=0, le=1, description="share of the budget that sees documents alone")
     mask_rate: float = Field(0.15, gt=0, le=1, description="share of tokens that are hidden")
     pairs: int | None = Field(None, ge=1, description="tune on so many queries, drawn by the seed; none: on all")
-    negatives: int = Field(1, ge=0, description="hard negatives a query, beside the other documents of the batch")
     temperature: float = Field(0.05, gt=0, description="of the softmax over the batch's documents")
 
     def network(self, chosen: backbones.Chosen) -> Encoder:
@@ -96,18 +95,26 @@ class PretrainedSearch(SearchSystem):
     def batches(self, model: Model, data: SearchData, seed: int) -> Callable[[int, float], TextBatch | PairBatch]:
         """Documents for the first `pretrain` of the budget, pairs after it."""
         assert isinstance(model, EncoderModel)
-        texts = TextBatches(model, [data.documents[i] for i in data.pool("train")], self.batch, seed)
+        few = data if self.pairs is None else data.few(self.pairs, seed)
+        if not self.pretrain:
+            return self.pairing(model, few, seed)
+        texts = self.texts(model, [data.documents[i] for i in data.pool("train")], seed)
         if self.pretrain == 1:
             return texts
-        few = data if self.pairs is None else data.few(self.pairs, seed)
-        pairs = PairBatches(
-            self, model, few, seed, hard_after=0.0 if self.negatives else 1.0, hard=max(1, self.negatives)
-        )
+        pairs = self.pairing(model, few, seed)
 
         def batch(step: int, progress: float) -> TextBatch | PairBatch:
             return texts(step, progress) if progress < self.pretrain else pairs(step, progress)
 
         return batch
+
+    def texts(self, model: EncoderModel, documents: Sequence[str], seed: int) -> TextBatches:
+        """Batches of the first stage."""
+        return TextBatches(model, documents, self.batch, seed)
+
+    def pairing(self, model: EncoderModel, data: SearchData, seed: int) -> PairBatches:
+        """Batches of the second stage: the other documents of a batch are the wrong ones."""
+        return PairBatches(self, model, data, seed)
 
     def loss(self, net: Part, batch: TextBatch | PairBatch) -> Loss:
         """Texts: what pre-training asks; pairs: the softmax over the batch."""
@@ -146,3 +153,14 @@ class PretrainedSearch(SearchSystem):
     def small(self) -> Self:
         small = super().small()
         return replace(small, pairs=None, pretrain=min(self.pretrain, 0.7))
+
+
+@options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PretrainedRetriever(PretrainedSearch):
+    """The same with hard negatives in the second stage."""
+
+    negatives: int = Field(1, ge=0, description="hard negatives a query, beside the other documents of the batch")
+
+    def pairing(self, model: EncoderModel, data: SearchData, seed: int) -> PairBatches:
+        hard_after = 0.0 if self.negatives else 1.0
+        return PairBatches(self, model, data, seed, hard_after=hard_after, hard=max(1, self.negatives))
