@@ -192,11 +192,11 @@ class _Comparison:
         trained = sum(system.trains for _, system in self.arms)
         plan = planning.decide(pilot, trained, self.minutes, self.spent)
         later = sum(c.at(plan.share) for label, c in pilot.items() if self.measured[label].trains)
-        ready = plan.share * max(c.evaluate for c in pilot.values())
+        ready = plan.share * max(c.ready for c in pilot.values())
         made = {
             **plan.as_dict(),
             "trained": trained,
-            "reserve": later + ready + planning.ENDING,
+            "reserve": later + plan.rungs + ready + planning.ENDING,
             "train_seconds": None,
         }
         write_json(file, made)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from twofold import progress
 from twofold.catalog import Arm
 from twofold.tasks import ModelSystem, Task
@@ -22,11 +24,20 @@ ENDING = 6.0  # report, latencies, writing
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of an arm: `fixed + share × whole`, to prepare and to evaluate."""
+    """Seconds of an arm on the whole data, but for what is fixed.
+
+    Args:
+        prepare_fixed, prepare: before the first step, whatever the size; and what grows with it.
+        evaluate: the validation part and the test part, once each.
+        validate: of that, the validation part.
+        ready: the documents of neither, for the index of the best one.
+    """
 
     prepare_fixed: float
     prepare: float
     evaluate: float
+    validate: float = 0.0
+    ready: float = 0.0
 
     def at(self, share: float) -> float:
         """Seconds beside training, when that share of the data is kept."""
@@ -42,12 +53,14 @@ class Plan:
         raced: whether arms are dropped on the way.
         minimum: the fewest minutes for the whole data.
         overhead: seconds that are not training, as estimated.
+        rungs: of these, for judging those that go on in a race.
     """
 
     share: float
     raced: bool
     minimum: float
     overhead: float
+    rungs: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,7 +76,6 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
     costs: dict[str, Cost] = {}
     few, more = (task.cut(data, share) for share in (0.015, 0.06))
     grown = (_size(task, more) - _size(task, few)) / _size(task, data)
-    judged = sum(_size(task, data, part) for part in ("validation", "test"))
     further = _size(task, more, "validation") - _size(task, few, "validation")
     warm = False
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
@@ -73,17 +85,20 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
                 warm = True
             small = _seconds(task, system, few)
             if time.monotonic() - started + sum(small) * _size(task, more) / _size(task, few) > seconds:
-                whole = _size(task, data) / _size(task, few)
-                seen = _size(task, few, "validation")
-                costs[arm.label] = Cost(0.0, small[0] * whole, small[1] * judged / max(seen, 1))
-                stage.advance(note=arm.label)
-                continue
-            large = _seconds(task, system, more)
-            prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
-            evaluate = max(0.0, large[1] - small[1]) * judged / max(further, 1)
-            costs[arm.label] = Cost(small[0], prepare, evaluate)
+                whole = small[0] * _size(task, data) / _size(task, few)
+                costs[arm.label] = _cost(task, data, 0.0, whole, small[1] / max(_size(task, few, "validation"), 1))
+            else:
+                large = _seconds(task, system, more)
+                prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
+                costs[arm.label] = _cost(task, data, small[0], prepare, max(0.0, large[1] - small[1]) / max(further, 1))
             stage.advance(note=arm.label)
     return costs
+
+
+def _cost(task: Task, data: Any, fixed: float, prepare: float, each: float) -> Cost:
+    """From what preparing takes and what evaluating one item does."""
+    train, validation, test = (each * _size(task, data, part) for part in ("train", "validation", "test"))
+    return Cost(fixed, prepare, validation + test, validation, train)
 
 
 def _seconds(task: Task, system: ModelSystem, data: Any) -> tuple[float, float]:
@@ -109,25 +124,36 @@ def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -
         minutes: the person's.
         spent: seconds that are gone already.
     """
-    ready = max((c.evaluate for c in costs.values()), default=0.0)  # the best one's index, over the whole data
+    ready = max((c.ready for c in costs.values()), default=0.0)
+    judged_again = sum(_alive(trained)[1:]) * max((c.validate for c in costs.values()), default=0.0)
 
-    def overhead(share: float) -> float:
-        return sum(c.at(share) for c in costs.values()) + share * ready + ENDING
+    def overhead(share: float, raced: bool) -> float:
+        whole = sum(c.at(share) for c in costs.values()) + share * ready + ENDING
+        return whole + share * judged_again if raced else whole
 
     available = minutes * 60 - spent
-    minimum = (overhead(1.0) + trained * SHORTEST + spent) / 60
+    minimum = (overhead(1.0, trained > 1) + trained * SHORTEST + spent) / 60
     training = min(trained * SHORTEST, TRAINING * available)
-    share = 1.0
-    while share > 0.02 and overhead(share) + training > available:
-        share *= 0.95
-    raced = trained > 1 and (available - overhead(share)) / trained < FULL
-    return Plan(share, raced, minimum, overhead(share))
+
+    def fitting(raced: bool) -> float:
+        share = 1.0
+        while share > 0.02 and overhead(share, raced) + training > available:
+            share *= 0.95
+        return share
+
+    share = fitting(False)
+    raced = trained > 1 and (available - overhead(share, False)) / trained < FULL
+    share = fitting(raced)
+    return Plan(share, raced, minimum, overhead(share, raced), share * judged_again if raced else 0.0)
+
+
+def _alive(arms: int) -> list[int]:
+    """How many of `arms` run at each rung of a race."""
+    return [max(1, arms >> rung) for rung in range(len(RUNGS))]
 
 
 def race_budget(seconds: float, arms: int) -> float:
     """The full budget of one arm when `arms` are halved at every rung within `seconds` in all."""
-    cost, alive, before = 0.0, arms, 0.0
-    for rung in RUNGS:
-        cost += alive * (rung - before)
-        before, alive = rung, max(1, alive // 2)
+    pieces = np.diff((0.0, *RUNGS))
+    cost = float(sum(alive * piece for alive, piece in zip(_alive(arms), pieces, strict=True)))
     return seconds / cost
