@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from twofold.catalog.register import baseline
+from twofold.data import Rows
 from twofold.errors import UserError
 from twofold.tasks import Fitted, ModelSystem, load
 from twofold.tasks import task as task_named
@@ -144,8 +145,6 @@ def test_more_arms_than_the_minutes_allow_are_raced(file, tmp_path, quick, runne
 
 
 def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
-    from twofold.trials.arms import choose
-
     task = task_named("search")
     costs = plan.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))
     assert len(costs) == 2
@@ -153,13 +152,21 @@ def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
 
 
 def test_a_pilot_without_time_for_second_runs_takes_the_first_to_grow(file) -> None:
-    from twofold.trials.arms import choose
-
     task = task_named("search")
     (cost,) = plan.pilot(task, choose("search", [SMALL]), task.read(file), seconds=0.0).values()
     assert cost.prepare_fixed == 0
     assert cost.prepare > 0
     assert cost.evaluate > 0
+
+
+def test_small_data_are_not_cut_by_noise() -> None:
+    task = task_named("search")
+    texts = {"query": [f"query {i}" for i in range(80)], "document": [f"text {i} of some words" for i in range(80)]}
+    data = task.read(Rows.of(texts))
+    costs = plan.pilot(task, choose("search", ["bm25", SMALL]), data)
+    made = plan.decide(costs, trained=1, minutes=2, spent=0)
+    assert made.share == 1.0
+    assert made.minimum < 2
 
 
 def test_too_few_minutes_cut_the_pool_and_say_so() -> None:

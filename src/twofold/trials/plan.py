@@ -74,7 +74,7 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
     """
     started = time.monotonic()
     costs: dict[str, Cost] = {}
-    few, more = (task.cut(data, share) for share in (0.015, 0.06))
+    few, more = _samples(task, data)
     grown = (_size(task, more) - _size(task, few)) / _size(task, data)
     further = _size(task, more, "validation") - _size(task, few, "validation")
     warm = False
@@ -89,10 +89,25 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
                 costs[arm.label] = _cost(task, data, 0.0, whole, small[1] / max(_size(task, few, "validation"), 1))
             else:
                 large = _seconds(task, system, more)
-                prepare = max(0.0, large[0] - small[0]) / max(grown, 1e-6)
-                costs[arm.label] = _cost(task, data, small[0], prepare, max(0.0, large[1] - small[1]) / max(further, 1))
+                prepare = max(0.0, large[0] - small[0]) / grown if grown else 0.0
+                judged = (
+                    max(0.0, large[1] - small[1]) / further
+                    if further
+                    else large[1] / max(_size(task, more, "validation"), 1)
+                )
+                costs[arm.label] = _cost(task, data, small[0], prepare, judged)
             stage.advance(note=arm.label)
     return costs
+
+
+def _samples(task: Task, data: Any) -> tuple[Any, Any]:
+    """A little of the data, and more; data so small that a cut leaves it whole are both."""
+    few = task.cut(data, 0.015)
+    for share in (0.06, 0.25, 1.0):
+        more = task.cut(data, share) if share < 1 else data
+        if _size(task, more) >= 2 * _size(task, few):
+            break
+    return few, more
 
 
 def _cost(task: Task, data: Any, fixed: float, prepare: float, each: float) -> Cost:
