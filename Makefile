@@ -6,6 +6,8 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 BIN    := $(VENV)/bin
 FILES  := src tests benchmarks
+# Threads that wait do not spin: on a machine with other work they would slow one another down.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test check index docs clean
 
