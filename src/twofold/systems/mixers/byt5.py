@@ -58,7 +58,7 @@ class ByT5(RewriteSystem):
             Arm("byt5", dim=80, hidden=144, encoder_layers=2, decoder_layers=2),
             Arm("byt5", dim=80, hidden=144, encoder_layers=1, decoder_layers=3),
         ),
-        tune={"lr": (1e-3, 3e-3, 6e-3)},
+        tune={"lr": (3e-4, 1e-3, 3e-3)},
         tune_by="log_likelihood",
         minutes=4,
     )

@@ -147,18 +147,18 @@ class Crate(SequenceSystem, Analysis):
         paper="ImageNet-1K top-1 71.3 % (CRATE-L, 77.6M) against ViT's about as large; close to MAE, DINO, "
         "BERT and GPT-2",
         arms=(
-            Arm("vit", dim=64, layers=6, heads=4, batch=64),
-            Arm("crate", dim=64, layers=6, heads=4, batch=64),
+            Arm("vit", dim=96, layers=6, heads=4, batch=64),
+            Arm("crate", dim=96, layers=6, heads=4, batch=64),
         ),
         data="digits",
         metric="accuracy",
         by=-0.03,
         parity=True,
         saving=Saving("parameters", 0.3),
-        budget=Steps(300),
+        budget=Steps(500),
         repeats=5,
         task="classify",
-        side=(Arm("vit", dim=32, layers=6, heads=4, batch=64),),
+        side=(Arm("vit", dim=48, layers=6, heads=4, batch=64),),
         tune={"lr": (1e-3, 2e-3, 4e-3)},
         minutes=5,
     )
