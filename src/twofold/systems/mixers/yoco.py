@@ -75,7 +75,7 @@ class Yoco(SequenceSystem):
         parity=True,
         saving=Saving("cache_bytes", 0.5),
         guards=(Guard("accuracy", of="baseline", at_least=0.9),),
-        budget=Steps(300),
+        budget=Steps(600),
         repeats=3,
         side=(
             Arm(
