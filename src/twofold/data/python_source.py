@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,17 @@ def function_rows(tree: ast.Module, source: str, module: str) -> list[Row]:
             text = _function_source(item.node, lines, docstring=True)
             rows.append(_row(item, module, query=query, document=document, text=text or ""))
     return rows
+
+
+def without_docstring(source: str) -> str | None:
+    """The source of one function without its docstring, at the left margin; None where this Python cannot read it."""
+    source = textwrap.dedent(source).strip("\n")
+    tree = parse(source)
+    node = tree.body[0] if tree is not None and tree.body else None
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    lines = [f"{line}\n" for line in source.split("\n")]
+    return _function_source(node, lines, docstring=ast.get_docstring(node) is None)
 
 
 def docstring_rows(tree: ast.Module, module: str) -> list[Row]:

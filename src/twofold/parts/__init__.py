@@ -41,6 +41,7 @@ from twofold.parts.hierarchy import Hierarchy, PatchStage
 from twofold.parts.interactions import CandidateAttention, MaxOverVectors
 from twofold.parts.linear import LINEAR, Dense, Linear, linear_kind, replace_linears
 from twofold.parts.loops import Loop, LoopCache, iterations, set_iterations
+from twofold.parts.low_rank import LowRank
 from twofold.parts.masks import Mask
 from twofold.parts.mixed import CentreEmbedding, NextToken, PxByEmbedding
 from twofold.parts.mixers import (
@@ -233,6 +234,7 @@ __all__ = [
     "LongFilter",
     "Loop",
     "LoopCache",
+    "LowRank",
     "LowRankLinear",
     "MLMHead",
     "MambaBlock",

@@ -3,6 +3,7 @@ weights in few bits.
 """
 
 from twofold.parts.trace import blocks
+from twofold.surgery.adapters import add_adapters, merge_adapters
 from twofold.surgery.calibrate import Batch, Gram, Layer, Sample, Squares, Statistic, Walk
 from twofold.surgery.checks import refuse_damaged, refuse_packed
 from twofold.surgery.costs import Budget, block_flops, unit_flops
@@ -40,6 +41,7 @@ __all__ = [
     "TableGrid",
     "Units",
     "Walk",
+    "add_adapters",
     "best_scale",
     "block_flops",
     "block_pivoted",
@@ -47,6 +49,7 @@ __all__ = [
     "compact",
     "factorise",
     "find",
+    "merge_adapters",
     "merged",
     "mix_n_match",
     "pack_bit158",

@@ -116,13 +116,20 @@ class TokenStore:
 
 
 class StateStore:
-    """States of many texts after the first `layers` blocks, kept in bfloat16.
+    """States of many texts after the first `layers` blocks, kept in bfloat16 unless told otherwise.
 
     The frozen part of a network gives the same states at every step, so they are computed once:
     a step then costs only the layers that are trained.
     """
 
-    def __init__(self, net: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> None:
+    def __init__(
+        self,
+        net: Tower,
+        sequences: Sequence[Sequence[int]],
+        pad: int,
+        layers: int,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
         self.layers = layers
         lengths = np.array([len(s) for s in sequences])
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -131,9 +138,9 @@ class StateStore:
         with computing.inference(), progress.stage("frozen layers, once", total=len(sequences)) as stage:
             for group in batches.buckets(list(lengths)):
                 ids, real = batches.pad([list(sequences[i]) for i in group], pad)
-                states = net.lower(ids, real, layers)[real].to(torch.bfloat16)
+                states = net.lower(ids, real, layers)[real].to(dtype)
                 if self.states is None:
-                    self.states = torch.empty(int(self.offsets[-1]), states.shape[-1], dtype=torch.bfloat16)
+                    self.states = torch.empty(int(self.offsets[-1]), states.shape[-1], dtype=dtype)
                 rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in group])
                 self.states[torch.from_numpy(rows)] = states
                 stage.advance(len(group))
@@ -159,13 +166,14 @@ class Kept:
 
     Args:
         most: bytes that are kept; the longest unused go first.
+        dtype: what states are kept in.
 
     Attributes:
         saved: seconds that were not spent again.
     """
 
-    def __init__(self, most: int = 1 << 30) -> None:
-        self.most, self.saved = most, 0.0
+    def __init__(self, most: int = 1 << 30, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.most, self.dtype, self.saved = most, dtype, 0.0
         self._stores: OrderedDict[str, tuple[StateStore, float]] = OrderedDict()
 
     def store(self, tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> StateStore:
@@ -177,7 +185,7 @@ class Kept:
             self.saved += seconds
             return found
         started = time.perf_counter()
-        made = StateStore(tower, sequences, pad, layers)
+        made = StateStore(tower, sequences, pad, layers, self.dtype)
         self._stores[key] = made, time.perf_counter() - started
         while sum(each.nbytes for each, _ in self._stores.values()) > self.most:
             self._stores.popitem(last=False)
@@ -188,9 +196,9 @@ _kept: ContextVar[Kept | None] = ContextVar("twofold_kept_states", default=None)
 
 
 @contextmanager
-def keeping() -> Iterator[Kept]:
-    """Inside, states of frozen layers are computed once for all who ask for the same."""
-    kept = Kept()
+def keeping(kept: Kept | None = None) -> Iterator[Kept]:
+    """Inside, states of frozen layers are computed once for all who ask for the same; in `kept`, or in a new one."""
+    kept = Kept() if kept is None else kept
     before = _kept.set(kept)
     try:
         yield kept

@@ -32,3 +32,11 @@ def _backbone(value: Any) -> Any:
 
 Backbone = Annotated[str | list[dict[str, Any]] | dict[str, Any], BeforeValidator(_backbone)]
 """A backbone: a preset and size, a reference model, a checkpoint or a folder, by name; or layers as data."""
+
+
+def _names(value: Any) -> Any:
+    return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Several names: a list, or a text with commas between, as it is typed on a command line."""
