@@ -63,6 +63,16 @@ class RuledAttention(Attention, abstract=True):
         )
         return out.unflatten(0, (batch, count)).transpose(1, 2)
 
+    def cut(self, x: Tensor, width: int) -> Tensor:
+        """Keys or values `[B, G, T, d]` of every head, in blocks of `width`, filled with zeros: `[B, H, n, width, d]`."""
+        x = x.repeat_interleave(self.heads // x.shape[1], dim=1)
+        return F.pad(x, (0, 0, 0, -x.shape[2] % width)).unflatten(2, (-1, width))
+
+    def foldable(self, time: int, entries: int, places: Places) -> bool:
+        """Whether folding pays: entries a query that are few beside the length, and nothing added to every logit."""
+        first = places.positions[:, :1]
+        return 4 * entries <= time and self.position.bias(first, first) is None
+
     def flops(self, time: int) -> int:
         inner = self.heads * self.head_dim
         whole = 4 * time * time * inner // (2 if self.causal == "yes" else 1)
@@ -197,6 +207,20 @@ class SummaryAttention(RuledAttention):
     def seen(self) -> Rule:
         return Summaries(self.stride, self.summary)
 
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        time, (queries, keys, values) = q.shape[2], (self.cut(x, self.stride) for x in (q, k, v))
+        if not self.foldable(time, queries.shape[2] * self.summary + 1, places):
+            return None
+        slots = torch.arange(queries.shape[2] * self.stride, device=q.device).view(-1, self.stride)
+        summaries, read = (x[:, :, :, -self.summary :].flatten(2, 3) for x in (keys, values))
+        at, place = slots[:, -self.summary :].flatten(), slots[..., None]
+        seen = (at < time) & ((at < place) if causal else (at != place))
+        own, far = _together(
+            ((queries * keys).sum(-1, keepdim=True) * self.scale, torch.ones_like(place, dtype=torch.bool)),
+            (queries @ summaries[:, :, None].transpose(-1, -2) * self.scale, seen),
+        )
+        return (own * values + far @ read[:, :, None]).flatten(2, 3)[:, :, :time]
+
 
 class StridedAttention(RuledAttention):
     """Both patterns of the strided kind in one layer: the last `stride` + 1 positions, and the column.
@@ -227,6 +251,33 @@ class StridedAttention(RuledAttention):
     def seen(self) -> Rule:
         return AnyOf((Window(self.stride + 1), Columns(self.stride)))
 
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        time, (queries, keys, values) = q.shape[2], (self.cut(x, self.stride) for x in (q, k, v))
+        rows, around = queries.shape[2], 2 if causal else 3  # of the grid; how many of them a window meets
+        if not self.foldable(time, rows + around * self.stride, places):
+            return None
+
+        def beside(x: Tensor) -> Tensor:
+            """Each row with the one before it, and (two-way) the one behind it."""
+            wide = F.pad(x, (0, 0, 0, 0, 1, around - 2))
+            return torch.cat([wide[:, :, i : i + rows] for i in range(around)], 3)
+
+        slots = torch.arange(rows * self.stride, device=q.device).view(rows, self.stride)
+        near = (slots - self.stride)[:, :1] + torch.arange(around * self.stride, device=q.device)
+        away, row = slots[..., None] - near[:, None], torch.arange(rows, device=q.device)
+        inside = ((near >= 0) & (near < time))[:, None] & (away.abs() < self.stride)
+        if causal:
+            inside = inside & (away >= 0)
+        column = (row[None] < row[:, None]) if causal else (row[None] != row[:, None])
+        real = (slots < time).T[None]  # a column's keys: of each place in a row, those that are there
+        far_logits = (queries.transpose(2, 3) @ keys.transpose(2, 3).transpose(-1, -2)).transpose(2, 3)
+        close, far = _together(
+            (queries @ beside(keys).transpose(-1, -2) * self.scale, inside | (away == 0)),
+            (far_logits * self.scale, column[:, None] & real),
+        )
+        columns = (far.transpose(2, 3) @ values.transpose(2, 3)).transpose(2, 3)
+        return (close @ beside(values) + columns).flatten(2, 3)[:, :, :time]
+
 
 class FixedAttention(SummaryAttention):
     """Both patterns of the fixed kind in one layer: one's own block, and the summaries of all."""
@@ -234,6 +285,31 @@ class FixedAttention(SummaryAttention):
     @property
     def seen(self) -> Rule:
         return AnyOf((InBlocks(self.stride), Summaries(self.stride, self.summary)))
+
+    def folded(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, places: Places) -> Tensor | None:
+        time, (queries, keys, values) = q.shape[2], (self.cut(x, self.stride) for x in (q, k, v))
+        blocks = queries.shape[2]
+        if not self.foldable(time, blocks * self.summary + self.stride, places):
+            return None
+        slots = torch.arange(blocks * self.stride, device=q.device).view(blocks, self.stride)
+        summaries, read = (x[:, :, :, -self.summary :].flatten(2, 3) for x in (keys, values))
+        at, place, key = slots[:, -self.summary :].flatten(), slots[..., None], slots[:, None]
+        other, own = at // self.stride, place // self.stride
+        inside = (key < time) & (key <= place) if causal else key < time
+        near, far = _together(
+            (queries @ keys.transpose(-1, -2) * self.scale, inside | (key == place)),
+            (
+                queries @ summaries[:, :, None].transpose(-1, -2) * self.scale,
+                (at < time) & ((other < own) if causal else (other != own)),
+            ),
+        )
+        return (near @ values + far @ read[:, :, None]).flatten(2, 3)[:, :, :time]
+
+
+def _together(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """One softmax over several sets of keys: of each, logits and which are seen; the weights of each."""
+    logits = torch.cat([logits.masked_fill(~seen, float("-inf")) for logits, seen in parts], -1)
+    return logits.softmax(-1).split([logits.shape[-1] for logits, _ in parts], -1)
 
 
 def _summary(stride: int, summary: int) -> None:
