@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from twofold.catalog import Arm, Claim, Guard, Steps
+from twofold.catalog import Arm, Claim, Guard, Steps, configure, index
 from twofold.catalog.register import system
+from twofold.checkpoints import KNOWN
+from twofold.data import NAMES
 from twofold.errors import UserError
 from twofold.tasks import Report, StudySystem, Table
 from twofold.tasks import task as task_named
@@ -200,3 +202,11 @@ def test_a_study_is_given_the_set_that_its_claim_names(coin) -> None:
     assert given[0].splits is not None
     assert data_of(claim, True)["fingerprint"] == given[0].fingerprint
     assert data_of(coin.claim, True)["fingerprint"] == "seeded"
+
+
+def test_the_data_of_every_claim_can_be_named() -> None:
+    claims = {card["id"]: configure(card["id"]).claim for card in index.cards() if "claim" in card}
+    made = {id: claim for id, claim in claims.items() if claim.data not in (*NAMES, *KNOWN)}
+    assert len(made) > 5
+    for id, claim in made.items():
+        assert data_of(claim, isinstance(configure(id), StudySystem))["fingerprint"], id

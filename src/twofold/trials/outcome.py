@@ -13,7 +13,7 @@ from typing import Any
 from twofold.catalog import Arm, Claim, Steps, configure
 from twofold.checkpoints import KNOWN
 from twofold.data import NAMES, Rows, read, split
-from twofold.data.made import sequences
+from twofold.data.made import algorithms, sequences
 from twofold.measure import costs
 from twofold.parts import bits_per_weight
 from twofold.tasks import Analysis, Model, ModelSystem, StudySystem, System, Task, TransformSystem, load
@@ -150,7 +150,7 @@ def data_of(claim: Claim, study: bool) -> dict[str, Any]:
         every = [read(name) for name in (claim.data, *claim.further)]
         joined = {"name": " + ", "source": "; ", "fingerprint": "+"}
         return {what: sign.join(str(getattr(rows, what)) for rows in every) for what, sign in joined.items()}
-    if sequences.parse(claim.data) is not None:
+    if sequences.parse(claim.data) is not None or algorithms.named(claim.data) is not None:
         described = task_named("solve").describe(task_named("solve").read(claim.data))
         return {name: described[name] for name in ("name", "source", "fingerprint")}
     rows = read(claim.data)

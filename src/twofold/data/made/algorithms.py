@@ -176,3 +176,17 @@ _PROBLEMS: dict[str, tuple[Solver, int, bool]] = {
     "parity": (_sum_of(2), 2, True),
 }
 NAMES = tuple(_PROBLEMS)
+
+
+def named(source: str) -> str | None:
+    """The problem that `algorithms:sort` names (`algorithms` alone: sort), or None for the name of anything else.
+
+    Raises:
+        UserError: a problem that there is not.
+    """
+    kind, _, name = source.partition(":")
+    if kind != "algorithms":
+        return None
+    if (name or "sort") not in NAMES:
+        raise unknown("problem", name, NAMES)
+    return name or "sort"

@@ -12,7 +12,6 @@ import numpy as np
 from twofold.data import read
 from twofold.data.made import algorithms, sequences
 from twofold.data.rows import Rows
-from twofold.errors import unknown
 from twofold.tasks.model import Model
 from twofold.tasks.solve.data import SolveData
 from twofold.tasks.solve.labelled import LabelData, LabelModel
@@ -48,11 +47,9 @@ class SolveTask(Task):
         made = sequences.parse(str(source))
         if made is not None:
             return LabelData(made) if hasattr(made, "vocab") else NumberData(made)
-        kind, _, name = str(source).partition(":")
-        if kind == "algorithms":
-            if (name or "sort") not in algorithms.NAMES:
-                raise unknown("problem", name, algorithms.NAMES)
-            return SolveData.made(name or "sort", 10, 20)
+        problem = algorithms.named(str(source))
+        if problem is not None:
+            return SolveData.made(problem, 10, 20)
         return SolveData.from_rows(read(source, columns=columns))
 
     def evaluate(self, model: Model, data: Data, part: str = "test", **setting: Any) -> Evaluation:
