@@ -64,7 +64,7 @@ class RuledAttention(Attention, abstract=True):
         return out.unflatten(0, (batch, count)).transpose(1, 2)
 
     def cut(self, x: Tensor, width: int) -> Tensor:
-        """Keys or values `[B, G, T, d]` of every head, in blocks of `width`, filled with zeros: `[B, H, n, width, d]`."""
+        """Queries, keys or values of every head, in blocks filled with zeros: `[B, H, n, width, d]`."""
         x = x.repeat_interleave(self.heads // x.shape[1], dim=1)
         return F.pad(x, (0, 0, 0, -x.shape[2] % width)).unflatten(2, (-1, width))
 
