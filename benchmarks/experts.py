@@ -3,7 +3,7 @@
     python benchmarks/experts.py
 
 One pass forward, float32, one process, arms interleaved; ratios are medians over rounds of an arm's time divided by the
-first one's in the same round. *sort* gathers each expert's tokens and runs all experts in one batched product, *einsum*
+first one's in the same round. *sort* gathers each expert's tokens and runs all experts in one grouped product, *einsum*
 multiplies with one-hot tensors (expert capacity twice its share, as in training), *loop* is a Python loop over experts
 that picks each one's tokens.
 """

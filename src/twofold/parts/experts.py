@@ -1,6 +1,6 @@
 """Experts: many feed-forward networks as stacks of matrices, of which each token meets a few.
 
-Tokens are sorted by expert and gathered, all experts run in one batched product, and the answers go back weighted;
+Tokens are sorted by expert and gathered, all experts run in one grouped product, and the answers go back weighted;
 the dispatch by one-hot products of the first papers (Lepikhin et al. 2020, https://arxiv.org/abs/2006.16668) stands
 beside it as the reference.
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from twofold.errors import unknown
 from twofold.parts.arguments import at_least_one
 from twofold.parts.channels.ffn import nonlinearity
+from twofold.parts.grouped import grouped
 from twofold.parts.part import Part
 from twofold.parts.routing import Routing
 from twofold.parts.ternary import activation_levels, ternary_levels
@@ -59,8 +60,22 @@ class StackedLinear(Part):
         out: Tensor = _Scaled.apply(self.weight, self.gradient)
         return out
 
-    def forward(self, x: Float[Tensor, "count rows inputs"]) -> Float[Tensor, "count rows outputs"]:
-        return torch.bmm(x, self.weights().transpose(1, 2))
+    def forward(self, x: Tensor, sizes: Int[Tensor, "count"] | None = None) -> Tensor:
+        """Every map on its own rows.
+
+        Args:
+            x: `[count, rows, inputs]`, or with sizes all rows in the order of their maps, `[rows, inputs]`.
+            sizes: how many rows each map has.
+
+        Returns:
+            Of x's shape, `outputs` wide.
+        """
+        return self.product(x, self.weights(), sizes)
+
+    @staticmethod
+    def product(x: Tensor, weights: Tensor, sizes: Tensor | None) -> Tensor:
+        """The products themselves, of shapes as in `forward`."""
+        return torch.bmm(x, weights.transpose(1, 2)) if sizes is None else grouped(x, weights, sizes)
 
 
 class StackedBitLinear(StackedLinear):
@@ -75,10 +90,12 @@ class StackedBitLinear(StackedLinear):
     def __init__(self, count: int, inputs: int, outputs: int, gradient: float = 1.0) -> None:
         super().__init__(count, inputs, outputs, gradient)
 
-    def forward(self, x: Float[Tensor, "count rows inputs"]) -> Float[Tensor, "count rows outputs"]:
+    def forward(self, x: Tensor, sizes: Int[Tensor, "count"] | None = None) -> Tensor:
         levels, step = activation_levels(x)
         weights, scale = ternary_levels(self.weights())
-        return torch.bmm(levels, weights.transpose(1, 2)) * (step * scale)
+        if sizes is not None:
+            scale = scale.flatten().repeat_interleave(sizes)[:, None]
+        return self.product(levels, weights, sizes) * (step * scale)
 
 
 STACKED: dict[str, type[StackedLinear]] = {"dense": StackedLinear, "bit158": StackedBitLinear}
@@ -127,11 +144,12 @@ class Experts(Part):
         self.gate = make(count, dim, hidden, gradient) if gate else None
         self.down = make(count, hidden, dim, gradient)
 
-    def run(self, x: Float[Tensor, "count rows dim"]) -> Float[Tensor, "count rows dim"]:
-        """Every expert on its own rows."""
-        if self.gate is None:
-            return self.down(self.act(self.up(x)))
-        return self.down(self.act(self.gate(x)) * self.up(x))
+    def run(self, x: Tensor, sizes: Int[Tensor, "count"] | None = None) -> Tensor:
+        """Every expert on its own rows: `[count, rows, dim]`, or with sizes all rows sorted by expert, `[rows, dim]`."""
+        out: Tensor = self.up(x, sizes)
+        hidden = self.act(out) if self.gate is None else self.act(self.gate(x, sizes)) * out
+        answers: Tensor = self.down(hidden, sizes)
+        return answers
 
     def forward(
         self, x: Float[Tensor, "tokens dim"], routing: Routing, capacity: int | None = None
@@ -178,11 +196,8 @@ def _sorted(experts: Experts, x: Tensor, routing: Routing, capacity: int | None)
     weight = routing.weight.T.reshape(-1)[choice]
     if capacity is not None:
         kept = turn < capacity
-        token, expert, weight, turn = token[kept], expert[kept], weight[kept], turn[kept]
-    most = int(turn.max()) + 1 if len(turn) else 1
-    slot = expert * most + turn
-    rows = x.new_zeros(experts.count * most, x.shape[1]).index_copy(0, slot, x[token])
-    answers = experts.run(rows.unflatten(0, (experts.count, most))).flatten(0, 1)[slot]
+        token, expert, weight = token[kept], expert[kept], weight[kept]
+    answers = experts.run(x[token], torch.bincount(expert, minlength=experts.count))
     return torch.zeros_like(x).index_add(0, token, answers * weight[:, None].to(answers.dtype))
 
 
