@@ -90,7 +90,8 @@ def test_texts_are_generated_step_by_step_as_read_at_once(id: str, data, tmp_pat
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
     assert model.costs()["active_parameters"] < model.costs()["parameters"]
     model.save(tmp_path / "model")
-    assert torch.equal(load(tmp_path / "model").net(ids), whole)
+    # Not to the bit: weights read from a file lie elsewhere in memory, which may change the order of a kernel's sums.
+    torch.testing.assert_close(load(tmp_path / "model").net(ids), whole, rtol=1e-5, atol=1e-5)
     uses = expert_report(model.net, lambda: model.net(ids), ids)
     assert all(use.load.sum() == pytest.approx(1) for use in uses)
 

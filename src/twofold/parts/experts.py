@@ -145,7 +145,7 @@ class Experts(Part):
         self.down = make(count, hidden, dim, gradient)
 
     def run(self, x: Tensor, sizes: Int[Tensor, "count"] | None = None) -> Tensor:
-        """Every expert on its own rows: `[count, rows, dim]`, or with sizes all rows sorted by expert, `[rows, dim]`."""
+        """Every expert on its own rows: `[count, rows, dim]`, or with sizes all of them by expert, `[rows, dim]`."""
         out: Tensor = self.up(x, sizes)
         hidden = self.act(out) if self.gate is None else self.act(self.gate(x, sizes)) * out
         answers: Tensor = self.down(hidden, sizes)
