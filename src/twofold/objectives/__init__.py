@@ -7,6 +7,7 @@ from twofold.objectives.contrastive import info_nce, weighted_info_nce
 from twofold.objectives.information import informative_codes
 from twofold.objectives.loss import IGNORED, Loss
 from twofold.objectives.masked import mask_tokens, masked
+from twofold.objectives.matching import drawn_negatives
 from twofold.objectives.nested import nested
 from twofold.objectives.orthogonal import orthogonal
 from twofold.objectives.spans import corrupt_spans, hide_spans, restore
@@ -20,6 +21,7 @@ __all__ = [
     "classification",
     "corrupt_spans",
     "distillation",
+    "drawn_negatives",
     "flops",
     "hide_spans",
     "info_nce",

@@ -29,7 +29,7 @@ from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
-from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5
+from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5, t5_decoder
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
 from twofold.parts.every_prefix import EveryPrefix
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
@@ -83,6 +83,7 @@ from twofold.parts.mixers import (
     two_way_conv,
 )
 from twofold.parts.model import SequenceModel, reading_numbers
+from twofold.parts.momentum import Ema, Momentum, PairQueue
 from twofold.parts.neighbours import (
     EuclideanNeighbours,
     HammingNeighbours,
@@ -143,6 +144,7 @@ from twofold.parts.states import StateCache
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
 from twofold.parts.ternary import BitLinear, MedianBitLinear, PackedBitLinear, Ternary
 from twofold.parts.trace import Tap, blocks, replaced, trace
+from twofold.parts.writing_encoder import WritingEncoder
 
 __all__ = [
     "ACTIVATIONS",
@@ -198,6 +200,7 @@ __all__ = [
     "EchoEncoder",
     "Elastic",
     "ElasticFFN",
+    "Ema",
     "Encoder",
     "EncoderDecoder",
     "EuclideanNeighbours",
@@ -249,6 +252,7 @@ __all__ = [
     "Mixer",
     "MoE",
     "ModalFilter",
+    "Momentum",
     "MonarchConv",
     "MultiHead",
     "Neighbours",
@@ -267,6 +271,7 @@ __all__ = [
     "PackedLinear",
     "PackedTable",
     "PackedTexts",
+    "PairQueue",
     "Parallel",
     "Part",
     "PatchEncoder",
@@ -339,6 +344,7 @@ __all__ = [
     "WindowCache",
     "Wiring",
     "WordScorer",
+    "WritingEncoder",
     "add_aux",
     "add_guides",
     "balance_loss",
@@ -383,6 +389,7 @@ __all__ = [
     "spread",
     "staircase",
     "t5",
+    "t5_decoder",
     "t5_encoder",
     "trace",
     "two_way_conv",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from twofold.parts.caches import StackCache
 from twofold.parts.channels.ffn import FFN
+from twofold.parts.embeddings import Embedding
 from twofold.parts.heads import LMHead
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.attention import Attention
@@ -71,6 +72,34 @@ class Recalling(SequenceModel):
         return super().states(ids, Mask.of(mask) & Mask.remember(self.memory, self.real), cache, stop, types)
 
 
+def t5_decoder(
+    embedding: Embedding,
+    vocab: int,
+    heads: int,
+    hidden: int,
+    layers: int,
+    memory_dim: int | None = None,
+    eps: float = 1e-6,
+) -> SequenceModel:
+    """The stack of T5 v1.1 that writes: each layer attends to itself, then to the source; its own read-out.
+
+    Args:
+        embedding: of width D, which `heads` divides; usually the encoder's.
+        memory_dim: width of the source's states (default D).
+    """
+    dim, bias = embedding.dim, T5Bias(heads)
+    width = dim // heads
+    blocks = []
+    for _ in range(layers):
+        own = Attention(dim, heads, head_dim=width, position=bias, causal=True, scale=1.0)
+        other = CrossAttention(dim, heads, head_dim=width, memory_dim=memory_dim, scale=1.0)
+        channel = FFN(dim, hidden, "gelu_tanh", gate=True, bias=False)
+        blocks += [Block(own, None, RMSNorm(dim, eps)), Block(other, channel, RMSNorm(dim, eps), RMSNorm(dim, eps))]
+    decoder = SequenceModel(embedding, Stack(blocks, RMSNorm(dim, eps)), LMHead(dim, vocab))
+    _small_queries(decoder, width)
+    return decoder
+
+
 def t5(
     vocab: int,
     dim: int,
@@ -87,17 +116,13 @@ def t5(
     """
     width = dim // heads
     encoder = t5_encoder(vocab, dim, encoder_layers, heads, hidden, width, activation="gelu_tanh", gate=True, eps=eps)
-    bias = T5Bias(heads)
-    blocks = []
-    for _ in range(decoder_layers):
-        own = Attention(dim, heads, head_dim=width, position=bias, causal=True, scale=1.0)
-        other = CrossAttention(dim, heads, head_dim=width, scale=1.0)
-        channel = FFN(dim, hidden, "gelu_tanh", gate=True, bias=False)
-        blocks += [Block(own, None, RMSNorm(dim, eps)), Block(other, channel, RMSNorm(dim, eps), RMSNorm(dim, eps))]
-    decoder = SequenceModel(encoder.embedding, Stack(blocks, RMSNorm(dim, eps)), LMHead(dim, vocab))
-    for model in (encoder, decoder):
-        for block in model.stack.layers:
-            with torch.no_grad():
-                # Logits are not divided by √d: the start of the queries is.
-                block.mixer.query.weight.mul_(width**-0.5)  # type: ignore[union-attr, operator]
+    decoder = t5_decoder(encoder.embedding, vocab, heads, hidden, decoder_layers, eps=eps)
+    _small_queries(encoder, width)
     return EncoderDecoder(encoder, decoder, start)
+
+
+@torch.no_grad()
+def _small_queries(model: SequenceModel, width: int) -> None:
+    """Logits are not divided by √d: the start of the queries is."""
+    for block in model.stack.layers:
+        block.mixer.query.weight.mul_(width**-0.5)  # type: ignore[union-attr, operator]

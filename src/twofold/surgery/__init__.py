@@ -9,6 +9,7 @@ from twofold.surgery.checks import refuse_damaged, refuse_packed
 from twofold.surgery.costs import Budget, block_flops, unit_flops
 from twofold.surgery.elastic import mix_n_match
 from twofold.surgery.factorise import factorise, merged
+from twofold.surgery.grafts import graft_cross_attention
 from twofold.surgery.importance import select, select_uniform, unit_range
 from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
 from twofold.surgery.least_squares import LeastSquares, r_squared
@@ -49,6 +50,7 @@ __all__ = [
     "compact",
     "factorise",
     "find",
+    "graft_cross_attention",
     "merge_adapters",
     "merged",
     "mix_n_match",

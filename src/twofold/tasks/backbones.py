@@ -119,7 +119,14 @@ def _systems() -> list[str]:
     ]
 
 
-def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab: int = 4096) -> Chosen:
+def choose(
+    name: Backbone,
+    texts: Sequence[str],
+    seed: int,
+    max_len: int,
+    vocab: int = 4096,
+    tokens: Callable[[Sequence[str], int], Tokenizer] = train_wordpiece,
+) -> Chosen:
     """The backbone of that name.
 
     Args:
@@ -127,13 +134,14 @@ def choose(name: Backbone, texts: Sequence[str], seed: int, max_len: int, vocab:
         seed: of a preset's weights; of the reference model.
         max_len: the longest input, in tokens.
         vocab: pieces of a preset's tokenizer.
+        tokens: makes it, of the texts and that number.
 
     Raises:
         UserError: no such preset or checkpoint; names the nearest.
     """
     made = _maker(name, max_len)
     if made is not None:
-        tokenizer = train_wordpiece(texts, vocab)
+        tokenizer = tokens(texts, vocab)
         torch.manual_seed(seed)
         return Chosen(made(tokenizer.vocab_size), tokenizer, False, {})
     if name in reference.NAMES:

@@ -14,7 +14,7 @@ from twofold.parts.rules import Places
 
 
 class CrossAttention(Attention):
-    """Attention from the states to `mask.memory` `[B, S, D']`; every query sees all real memory.
+    """Attention from the states to `mask.memory` `[B, S, D']`; every query sees all real memory. Of none comes nothing.
 
     A block of an encoder–decoder is two: `Block(Attention)` without a channel mixer, then `Block(CrossAttention, FFN)`.
     The cache keeps the memory's keys and values from the first call on.
@@ -76,6 +76,8 @@ class CrossAttention(Attention):
         return q, k, v, queries, Places(sources, sources[None], real)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:
+        if not k.shape[2]:
+            return torch.zeros_like(q)
         return super().attend(q, k, v, Mask(), queries, keys)
 
     def logits(self, q: Tensor, k: Tensor, mask: Mask, queries: Places, keys: Places) -> Tensor:

@@ -6,6 +6,7 @@ from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.rerank import ListBatch, RerankSystem
 from twofold.tasks.search.system import PairBatch, PairBatches, SearchSystem, Triples
 from twofold.tasks.search.task import SearchTask
+from twofold.tasks.search.writing import WritingModel
 
 __all__ = [
     "EncoderModel",
@@ -21,6 +22,7 @@ __all__ = [
     "SearchSystem",
     "SearchTask",
     "Triples",
+    "WritingModel",
     "from_collection",
     "from_rows",
 ]

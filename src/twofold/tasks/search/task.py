@@ -19,6 +19,7 @@ from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
 from twofold.tasks.search.passages import Reranked
 from twofold.tasks.search.vectors import Dense
+from twofold.tasks.search.writing import WritingModel
 from twofold.tasks.task import Evaluation, Task
 
 METRICS: tuple[str, ...] = ("ndcg@10", "mrr@10", "recall@100")
@@ -42,7 +43,7 @@ class SearchTask(Task):
         return from_rows(rows)
 
     def kind_of(self, spec: Mapping[str, Any]) -> type[Model]:
-        return PairModel if "pairs" in spec else EncoderModel
+        return PairModel if "pairs" in spec else WritingModel if "writes" in spec else EncoderModel
 
     def evaluate(self, model: Model, data: SearchData, part: str = "test", **setting: Any) -> Evaluation:
         """Ranks the part's documents for each of its queries.
