@@ -123,7 +123,11 @@ def generate(p: Parser) -> None:
 def predict(p: Parser) -> None:
     _model(p)
     _inputs(p, "inputs", "texts or images, or a file or folder of them")
-    p.option("-o", "--out", help="write to .jsonl, .json, .csv or .tsv, beside the columns that were given")
+    p.option(
+        "-o",
+        "--out",
+        help="write to .jsonl, .json, .csv or .tsv, beside the columns that were given; a folder for answers by pixel",
+    )
     _columns(p)
     _set(p, "for models that take any here, such as labels=a,b")
     _computing(p, seed=False)

@@ -122,7 +122,7 @@ _ALL = (
     Command(
         "predict",
         "use",
-        "the class, labels or number of texts or images",
+        "the class, labels or number of texts or images, or of every pixel",
         ('predict model/ "my card was stolen"', "predict model/ in.csv -o out.csv", "predict model/ pictures/"),
         arguments.predict,
         "twofold.cli.predicting:predict",

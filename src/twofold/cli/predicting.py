@@ -1,4 +1,4 @@
-"""`predict`: a classifier's verb, over texts, tables, and files or folders of images."""
+"""`predict`: over texts, tables, and files or folders of images; what answers for every pixel is written as images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.cli import files, output
-from twofold.cli.using import as_json, using, write
+from twofold.cli.using import as_json, using, write, written
 from twofold.cli.values import columns, settings
 from twofold.data import Rows, read
 from twofold.data.images import is_image
@@ -23,8 +23,10 @@ _NAMES = ("prediction", "probability")
 
 def predict(arguments: Namespace) -> None:
     """What each input is, with its probability; a table keeps its columns and gains these two."""
-    files.check_ending(arguments.out)
     with using(arguments, "predict") as model:
+        if hasattr(model, "write"):
+            return _pixels(model, arguments)
+        files.check_ending(arguments.out)
         chosen = _settings(model, arguments)
         kind = model.spec.get("input", {}).get("kind", "text")
         found = (
@@ -59,6 +61,31 @@ def predict(arguments: Namespace) -> None:
         as_json(more, found)
     else:
         output.table([_line(each, str(text)) for each, text in zip(told, inputs, strict=True)], indent="")
+
+
+def _pixels(model: Any, arguments: Namespace) -> None:
+    """What every pixel of each image is: in a few words, or as images in a folder."""
+    _settings(model, arguments)
+    found = _images(arguments)
+    inputs = files.texts(found, ("image",))
+    if arguments.out is not None:
+        if files.is_file(arguments.out) or Path(arguments.out).suffix:
+            raise UserError(f"answers for every pixel are images; give -o a folder, not {arguments.out}")
+        made = model.write(inputs, arguments.out)
+        return written(f"{len(made):,} images", arguments)
+    told = [
+        {name: model.targets[name].summary(own) for name, own in answer.items()}
+        for answer in model.predict(list(inputs))
+    ]
+    if arguments.json:
+        as_json([{"image": str(path)} | each for path, each in zip(inputs, told, strict=True)], found)
+    else:
+        lines = [
+            (name, said, plain(str(path)))
+            for path, each in zip(inputs, told, strict=True)
+            for name, said in each.items()
+        ]
+        output.table(lines, indent="")
 
 
 def _settings(model: Any, arguments: Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from twofold.data.columns import Table, concatenate, from_records
+from twofold.data.dense import read_dense_folder
 from twofold.data.files import Unit, format_of, read_file, read_text
 from twofold.data.images import class_folders, read_image_folder
 from twofold.data.python_source import Row, function_rows, parse
@@ -29,7 +30,8 @@ _NOT_ENTERED = {"__pycache__", "node_modules", "venv", "site-packages"}
 def read_folder(folder: Path, unit: Unit = "line", header: bool = True) -> tuple[Table, list[str] | None]:
     """The rows of a folder, and the part of each where the folder says so.
 
-    In this order: sub-folders of images, each named after a class; files (or sub-folders, and nothing else) named
+    In this order: images with files that answer for every pixel (see `dense`); sub-folders of images, each named after
+    a class; files (or sub-folders, and nothing else) named
     train, validation and test, each read for itself; table files of one format, one below the other; Python files,
     where they are at least half of what can be read, function by function; other texts and code, one document a
     file. Raises UserError where there is
@@ -39,6 +41,9 @@ def read_folder(folder: Path, unit: Unit = "line", header: bool = True) -> tuple
         entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}); check its rights") from None
+    dense = read_dense_folder(folder)
+    if dense is not None:
+        return dense
     classes = class_folders(folder)
     if classes:
         return read_image_folder(folder, classes)

@@ -16,6 +16,7 @@ from twofold.data.made.concepts import concepts
 from twofold.data.made.histories import histories
 from twofold.data.made.languages import languages
 from twofold.data.made.respell import respell
+from twofold.data.made.scenes import scenes
 from twofold.data.made.spread import spread
 from twofold.data.made.statements import statements
 from twofold.data.made.text_tasks import TEXT_TASKS
@@ -35,6 +36,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "languages": languages,
     "histories": histories,
     "digits": digits,
+    "scenes": scenes,
     "respell": respell,
     **TEXT_TASKS,
 }

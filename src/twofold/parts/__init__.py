@@ -27,7 +27,7 @@ from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.codes import CodeClasses, CodeEncoder, CodeHead, CodeNeighbours, look_up
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
-from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, set_width, widths_of
+from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, sandwich, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5, t5_decoder
 from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
@@ -123,6 +123,19 @@ from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
 from twofold.parts.shared_cache import SharedAttention, SharedCache, SharedKeys
 from twofold.parts.simplex import Directions, SimplexClassifier
+from twofold.parts.slim import (
+    ConstantMaps,
+    ElasticConv,
+    ElasticGroupNorm,
+    SideBySide,
+    SlimDecoder,
+    SlimEncoder,
+    SlimNetwork,
+    SlimStage,
+    Widening,
+    Widths,
+    slim_sizes,
+)
 from twofold.parts.sparse import EchoEncoder, MaxTerms, SparseEncoder
 from twofold.parts.stack import (
     Bare,
@@ -188,6 +201,7 @@ __all__ = [
     "ColumnAttention",
     "Combiner",
     "CompactMatrix",
+    "ConstantMaps",
     "ConvCache",
     "Convolved",
     "CountTerms",
@@ -199,7 +213,9 @@ __all__ = [
     "Directions",
     "EchoEncoder",
     "Elastic",
+    "ElasticConv",
     "ElasticFFN",
+    "ElasticGroupNorm",
     "Ema",
     "Encoder",
     "EncoderDecoder",
@@ -306,10 +322,15 @@ __all__ = [
     "SharedCache",
     "SharedExpert",
     "SharedKeys",
+    "SideBySide",
     "SignNeighbours",
     "SimplexClassifier",
     "Single",
     "Sinusoid",
+    "SlimDecoder",
+    "SlimEncoder",
+    "SlimNetwork",
+    "SlimStage",
     "SparseEncoder",
     "SpatialGate",
     "Stack",
@@ -341,6 +362,8 @@ __all__ = [
     "TwoWay",
     "Urpe",
     "WeightedMean",
+    "Widening",
+    "Widths",
     "WindowCache",
     "Wiring",
     "WordScorer",
@@ -381,10 +404,12 @@ __all__ = [
     "replace_linears",
     "replaced",
     "rising",
+    "sandwich",
     "set_channels",
     "set_guides",
     "set_iterations",
     "set_width",
+    "slim_sizes",
     "spectral",
     "spread",
     "staircase",

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -179,6 +180,21 @@ def set_width(net: Part, width: int | Sequence[int]) -> None:
         raise UserError(f"widths {chosen} do not fit {len(known)} elastic parts with {known} widths, counted from 0")
     for (_, part), own in zip(elastic(net), chosen, strict=True):
         part.width = own
+
+
+def sandwich(widths: Sequence[int], random: np.random.Generator, between: int = 2) -> list[tuple[int, ...]]:
+    """Configurations that learn from one batch: the widest, the narrowest, and some drawn by chance in between.
+
+    Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques",
+    https://arxiv.org/abs/1903.05134: what holds of both ends holds, about, of what lies between.
+
+    Args:
+        widths: how many widths each elastic part has.
+        random: draws a width for each part, all alike likely.
+        between: how many are drawn.
+    """
+    drawn = [tuple(int(random.integers(n)) for n in widths) for _ in range(between)]
+    return [tuple(n - 1 for n in widths), (0,) * len(widths), *drawn]
 
 
 def extract(net: Net, width: int | Sequence[int]) -> Net:

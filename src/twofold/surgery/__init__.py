@@ -19,6 +19,7 @@ from twofold.surgery.recorder import Recording, record
 from twofold.surgery.ternary import pack_bit158, to_bit158
 from twofold.surgery.units import Heads, Neurons, Units, compact, find
 from twofold.surgery.upcycle import upcycle
+from twofold.surgery.widths import width_search
 
 __all__ = [
     "Batch",
@@ -69,4 +70,5 @@ __all__ = [
     "unit_flops",
     "unit_range",
     "upcycle",
+    "width_search",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from twofold.data.made.histories import histories
+from twofold.data.made.scenes import scenes
 from twofold.data.rows import Rows
 from twofold.data.splits import split
 from twofold.data.tokenizers import ByteTokenizer
@@ -87,6 +88,8 @@ def small_rewrites(count: int = 120) -> Rows:
 
 def rows_for(system: Any) -> Rows:
     """The small rows that a system can read."""
+    if "segment" in system.card.tasks:
+        return scenes(train=40, validation=8, test=8, side=12)
     if "rewrite" in system.card.tasks:
         return small_rewrites()
     if "recommend" in system.card.tasks:

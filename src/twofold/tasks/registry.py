@@ -20,6 +20,7 @@ _TASKS = {
     "language": "twofold.tasks.language:LanguageTask",
     "represent": "twofold.tasks.represent:RepresentTask",
     "rewrite": "twofold.tasks.rewrite:RewriteTask",
+    "segment": "twofold.tasks.segment:SegmentTask",
     "solve": "twofold.tasks.solve:SolveTask",
     "store": "twofold.tasks.store:StoreTask",
 }
