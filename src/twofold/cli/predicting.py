@@ -73,19 +73,13 @@ def _pixels(model: Any, arguments: Namespace) -> None:
             raise UserError(f"answers for every pixel are images; give -o a folder, not {arguments.out}")
         made = model.write(inputs, arguments.out)
         return written(f"{len(made):,} images", arguments)
-    told = [
-        {name: model.targets[name].summary(own) for name, own in answer.items()}
-        for answer in model.predict(list(inputs))
-    ]
+    targets, answers = model.targets, model.predict(list(inputs))
+    told = [{name: targets[name].summary(own) for name, own in answer.items()} for answer in answers]
     if arguments.json:
         as_json([{"image": str(path)} | each for path, each in zip(inputs, told, strict=True)], found)
     else:
-        lines = [
-            (name, said, plain(str(path)))
-            for path, each in zip(inputs, told, strict=True)
-            for name, said in each.items()
-        ]
-        output.table(lines, indent="")
+        pairs = zip(inputs, told, strict=True)
+        output.table([(name, said, plain(str(path))) for path, each in pairs for name, said in each.items()], indent="")
 
 
 def _settings(model: Any, arguments: Namespace) -> dict[str, Any]:

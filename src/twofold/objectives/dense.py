@@ -22,9 +22,16 @@ def pixel_numbers(given: Float[Tensor, "batch 1 *place"], truth: Float[Tensor, "
     return _mean((full_precision(given[:, 0]) - truth.nan_to_num()).square(), known)
 
 
-def pixel_marks(logits: Float[Tensor, "batch 1 *place"], truth: Float[Tensor, "batch *place"]) -> Loss:
-    """Cross-entropy in nats of marked or not (1 or 0), over the pixels where that is known (not NaN); figure `loss`."""
-    losses = F.binary_cross_entropy_with_logits(full_precision(logits[:, 0]), truth.nan_to_num(), reduction="none")
+def pixel_marks(
+    logits: Float[Tensor, "batch 1 *place"], truth: Float[Tensor, "batch *place"], weight: float = 1.0
+) -> Loss:
+    """Cross-entropy in nats of marked or not (1 or 0), over the pixels where that is known (not NaN); figure `loss`.
+
+    Args:
+        weight: how much a marked pixel counts, against 1 for others.
+    """
+    given, wanted = full_precision(logits[:, 0]), truth.nan_to_num()
+    losses = F.binary_cross_entropy_with_logits(given, wanted, reduction="none") * (1 + (weight - 1) * wanted)
     return _mean(losses, ~truth.isnan())
 
 

@@ -208,6 +208,7 @@ class SlimDecoder(Part):
         self.convs = nn.ModuleList([ElasticConv(dim, dim) for _ in inputs])
         self.norms = nn.ModuleList([ElasticGroupNorm(dim, group) for _ in inputs])
         self.head = ElasticConv(dim, outputs, 1, bias=True)
+        nn.init.normal_(self.head.weight, std=0.01)  # the first answers say next to nothing, of whatever kind they are
         self.width = len(self.sizes) - 1
 
     def forward(

@@ -201,7 +201,8 @@ def _target(rows: Rows, name: str, train: Sequence[Array]) -> Target:
     if name == "segmentation":
         return _classes(rows, np.unique(np.concatenate([np.unique(own) for own in train])))
     if name == "edges":
-        return Marks()
+        share = float(np.nanmean([np.nanmean(own) for own in train]))
+        return Marks(round(((1 - share) / share) ** 0.5, 4) if share > 0 else 1.0)
     every = np.concatenate([own[~np.isnan(own)] for own in train]).astype(np.float64)
     if not len(every):
         raise UserError(f"{rows.source}: no training pixel has {name} (0 in an image means that it was not measured)")

@@ -30,7 +30,7 @@ class SegmentSystem(TrainedSystem):
         None, description="how much the loss of each target counts, such as depth=0.5; 1 where none is said"
     )
     batch: int = Field(16, ge=1, description="images in a batch")
-    lr: float = Field(2e-3, gt=0, description="highest learning rate")
+    lr: float = Field(1e-2, gt=0, description="highest learning rate")
 
     @abstractmethod
     def network(self, shape: tuple[int, int, int], targets: Targets) -> Part:

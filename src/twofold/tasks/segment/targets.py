@@ -196,14 +196,21 @@ class Numbers(Target):
 
 @dataclass(frozen=True)
 class Marks(Target):
-    """Marked or not."""
+    """Marked or not.
 
+    Args:
+        weight: how much a marked pixel counts in training, against 1 for others. Where few are marked, an answer of the
+            best F1 marks pixels that are less likely marked than not; the root of how many others there are to each
+            does that, about.
+    """
+
+    weight: float = 1.0
     kind: ClassVar[str] = "marks"
     figure: ClassVar[str] = "f1"
     relative: ClassVar[tuple[str, bool]] = ("f1", False)
 
     def spec(self) -> dict[str, Any]:
-        return {"kind": self.kind}
+        return {"kind": self.kind, "weight": self.weight}
 
     def encode(self, found: Array) -> Array:
         return found.astype(np.float32)
@@ -212,7 +219,7 @@ class Marks(Target):
         return np.full(shape, np.nan, np.float32)
 
     def loss(self, outputs: Tensor, values: Tensor) -> Loss:
-        return losses.pixel_marks(outputs, values)
+        return losses.pixel_marks(outputs, values, self.weight)
 
     def decode(self, outputs: Array) -> Array:
         return np.asarray(outputs[:, 0] > 0)
