@@ -144,11 +144,10 @@ def test_losses_count_labelled_pixels_only() -> None:
         assert grad[1, 0].abs().sum() > 0
         if loss is pixel_marks:  # a mark counts twice: a loss of its own more
             more = loss(given, torch.where(own == 1, own, torch.nan)).value * (own == 1).sum() / (~own.isnan()).sum()
-            assert float((loss(given, own, 2.0).value - value).detach()) == pytest.approx(
-                float(more.detach()), rel=1e-5
-            )
+            twice = loss(given, own, 2.0).value - value
+            assert float(twice.detach()) == pytest.approx(float(more.detach()), rel=1e-5)
         nothing = loss(given, torch.full_like(own, torch.nan)).value
-        assert float(nothing) == 0
+        assert float(nothing.detach()) == 0
         assert torch.equal(torch.autograd.grad(nothing, logits)[0], torch.zeros_like(logits))
 
 
