@@ -104,6 +104,7 @@ from twofold.parts.positions import (
     Alibi,
     AxisPositions,
     Harmonic,
+    Interpolated,
     Learned,
     LinearStretch,
     Llama3Stretch,
@@ -121,6 +122,7 @@ from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
 from twofold.parts.projection import Projection, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
+from twofold.parts.segment_tree import SegmentTree
 from twofold.parts.shared_cache import SharedAttention, SharedCache, SharedKeys
 from twofold.parts.simplex import Directions, SimplexClassifier
 from twofold.parts.slim import (
@@ -157,6 +159,7 @@ from twofold.parts.states import StateCache
 from twofold.parts.structured import BlockDense, BlockDiagonal, BlockShuffle, LowRankLinear, spectral
 from twofold.parts.ternary import BitLinear, MedianBitLinear, PackedBitLinear, Ternary
 from twofold.parts.trace import Tap, blocks, replaced, trace
+from twofold.parts.vcc import Vcc
 from twofold.parts.writing_encoder import WritingEncoder
 
 __all__ = [
@@ -236,6 +239,7 @@ __all__ = [
     "Hyena",
     "IdentityRNN",
     "ImplicitFilter",
+    "Interpolated",
     "KeyValueCache",
     "LMHead",
     "Last",
@@ -314,6 +318,7 @@ __all__ = [
     "Router",
     "Routing",
     "Sandwich",
+    "SegmentTree",
     "SelfGuided",
     "SequenceHead",
     "SequenceModel",
@@ -361,6 +366,7 @@ __all__ = [
     "TwoTowers",
     "TwoWay",
     "Urpe",
+    "Vcc",
     "WeightedMean",
     "Widening",
     "Widths",

@@ -50,6 +50,7 @@ class Mask:
         pairs: bool `[T, S]` or `[B, 1 or H, T, S]`, where no rule can say it.
         positions: int `[B, T]`, given positions instead of counted ones.
         memory: `[B, S, D]` states of another stack for cross-attention, with `memory_pad` bool `[B, S]`.
+        counts: `[B, S]`, how many tokens each row stands for; attention adds the logarithm to the logits of its key.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -59,6 +60,7 @@ class Mask:
     positions: Tensor | None = None
     memory: Tensor | None = None
     memory_pad: Tensor | None = None
+    counts: Tensor | None = None
     _kept: dict[Hashable, Any] | None = field(default=None, repr=False)
 
     # -- constructors
@@ -157,6 +159,7 @@ class Mask:
             positions=_one("positions", self.positions, other.positions),
             memory=_one("memory", self.memory, other.memory),
             memory_pad=_one("memory padding", self.memory_pad, other.memory_pad),
+            counts=_one("counts", self.counts, other.counts),
         )
 
     # -- what parts read
@@ -204,7 +207,12 @@ class Mask:
         """Refuses an empty input and a mask that belongs to another one (UserError)."""
         if time < 1:
             raise UserError("the sequence is empty; give at least one token")
-        told = (("padding", self.pad), ("segments", self.segment_ids), ("positions", self.positions))
+        told = (
+            ("padding", self.pad),
+            ("segments", self.segment_ids),
+            ("positions", self.positions),
+            ("counts", self.counts),
+        )
         for name, given in told:
             if given is not None and (given.shape[1] != time or given.shape[0] not in (1, batch)):
                 raise UserError(

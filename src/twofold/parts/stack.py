@@ -32,6 +32,10 @@ class Wiring(Part, abstract=True):
     def forward(self, block: Block, x: States, mask: Mask, cache: Cache | None) -> States:
         raise NotImplementedError
 
+    def reads(self, block: Block, x: States) -> States:
+        """What the mixer is given when the block is given `x`."""
+        return cast(States, block.mixer_norm(x))
+
 
 class PreNorm(Wiring):
     """`x + mixer(norm(x))`, then `x + channel(norm(x))`. Xiong et al. 2020, https://arxiv.org/abs/2002.04745"""
@@ -75,6 +79,9 @@ class PostNorm(Wiring):
         if block.channel is not None:
             x = x + block.channel(x, mask)
         return block.channel_norm(x)
+
+    def reads(self, block: Block, x: States) -> States:
+        return x
 
 
 class Parallel(Wiring):
@@ -126,6 +133,9 @@ class Bare(Wiring):
         if block.channel is not None or block.mixer is None:
             raise UserError("wiring Bare is a mixer alone; give the block a mixer and channel=None, or use PreNorm")
         return cast(States, block.mixer(x, mask, cache))
+
+    def reads(self, block: Block, x: States) -> States:
+        return x
 
 
 class Shaped(Wiring):
@@ -190,6 +200,9 @@ class Recomputed(Wiring):
         if cache is not None or not torch.is_grad_enabled():
             return cast(States, self.wiring(block, x, mask, cache))
         return cast(States, checkpoint(self.wiring, block, x, mask, None, use_reentrant=False))
+
+    def reads(self, block: Block, x: States) -> States:
+        return self.wiring.reads(block, x)
 
 
 class Block(Part):

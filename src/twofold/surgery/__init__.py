@@ -13,6 +13,7 @@ from twofold.surgery.grafts import graft_cross_attention
 from twofold.surgery.importance import select, select_uniform, unit_range
 from twofold.surgery.interpolative import Interpolation, Pivoted, block_pivoted, pivoted, root
 from twofold.surgery.least_squares import LeastSquares, r_squared
+from twofold.surgery.long_texts import read_longer, with_vcc
 from twofold.surgery.quantize import Fp4Grid, Grid, IntGrid, Nf4Grid, Quantized, TableGrid, quantize, relative_error
 from twofold.surgery.ranges import best_scale
 from twofold.surgery.recorder import Recording, record
@@ -59,6 +60,7 @@ __all__ = [
     "pivoted",
     "quantize",
     "r_squared",
+    "read_longer",
     "record",
     "refuse_damaged",
     "refuse_packed",
@@ -71,4 +73,5 @@ __all__ = [
     "unit_range",
     "upcycle",
     "width_search",
+    "with_vcc",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from twofold.errors import UserError
-from twofold.parts import ChannelMixer, Loop, Mixer, SharedCache, blocks
+from twofold.parts import ChannelMixer, Loop, Mixer, SharedCache, Vcc, blocks
 from twofold.surgery import importance
 from twofold.surgery.units import Units
 
@@ -27,15 +27,17 @@ def block_flops(net: nn.Module, length: int) -> float:
     """
     total = 0.0
     loops = [(f"{name}.", part.times) for name, part in net.named_modules() if isinstance(part, Loop)]
-    total += sum(part.flops(length) / length for part in net.modules() if isinstance(part, SharedCache))
+    short = [(f"{name}.", part.reads(length)) for name, part in net.named_modules() if isinstance(part, Vcc)]
+    total += sum(part.flops(length) / length for part in net.modules() if isinstance(part, SharedCache | Vcc))
     for name, block in blocks(net):
         often = math.prod(times for inside, times in loops if name.startswith(inside))
+        rows = next((rows for inside, rows in short if name.startswith(inside)), length)
         for role, part in (("mixer", block.mixer), ("channel", block.channel)):
             if part is None:
                 continue
             if not isinstance(part, Mixer | ChannelMixer):
                 raise UserError(f"{name}.{role} is a {type(part).__name__}, which does not say what it costs")
-            total += often * part.flops(length) / length
+            total += often * part.flops(rows) / length
     return total
 
 

@@ -80,6 +80,53 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class LoosePair:
+    """One key and its value side by side among loose keys and loose values; then a mark, and the key again.
+
+    The label of the last token is the value that stood behind the key. A mean over tokens that hold more than the pair
+    loses who stood beside whom. After Zeng et al. 2023, https://arxiv.org/abs/2305.04241, who answer questions about
+    long texts. Id 0 is the mark; keys come next, then values. The key that is asked stands nowhere else.
+
+    Args:
+        time: tokens in a sequence.
+        keys, values: different ones.
+    """
+
+    name: ClassVar[str] = "loose-pair"
+    time: int = 128
+    keys: int = 64
+    values: int = 16
+
+    def __post_init__(self) -> None:
+        positive(self)
+        if self.time < 4 or self.keys < 2:
+            raise UserError(
+                f"loose-pair with time={self.time}, keys={self.keys}: use a time of at least 4 and at least 2 keys"
+            )
+
+    @property
+    def vocab(self) -> int:
+        return 1 + self.keys + self.values
+
+    @property
+    def length(self) -> int:
+        return self.time
+
+    def sample(self, n: int, generator: np.random.Generator, part: str = "train") -> tuple[Integers, Integers]:
+        context, rows = self.time - 2, np.arange(n)
+        asked = generator.integers(0, self.keys, n)
+        loose = (asked[:, None] + generator.integers(1, self.keys, (n, context))) % self.keys  # any key but that one
+        values = self.keys + generator.integers(0, self.values, (n, context))
+        body = 1 + np.where(generator.random((n, context)) < 0.5, loose, values)
+        place = generator.integers(0, context - 1, n)
+        body[rows, place], body[rows, place + 1] = 1 + asked, 1 + values[rows, place]
+        ids = np.concatenate((body, np.zeros((n, 1), np.int64), 1 + asked[:, None]), 1)
+        labels = np.full(ids.shape, NONE, np.int64)
+        labels[:, -1] = 1 + values[rows, place]
+        return ids, labels
+
+
+@dataclass(frozen=True)
 class CopyMemory:
     """Symbols first, then blanks, then a signal: the symbols must be given again, in order.
 
@@ -264,7 +311,10 @@ class Where:
 
 KINDS: dict[str, type[Any]] = {
     kind.name: kind
-    for kind in (Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where, SeqDigits, Needle, Adding, LinearInContext)
+    for kind in (
+        *(Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where, LoosePair),
+        *(SeqDigits, Needle, Adding, LinearInContext),
+    )
 }
 """Kinds of sequence by name. Default sizes up to `where` are calibrated ones; those of the others are not yet."""
 

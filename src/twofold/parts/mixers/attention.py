@@ -155,7 +155,7 @@ class Attention(Mixer):
             p = self.probabilities(q, k, mask, queries, keys)
             return p @ v.repeat_interleave(self.heads // self.kv_heads, dim=1)
         q = self._scaled(q, queries)
-        bias = self.bias(queries, keys)
+        bias = self._with_counts(self.bias(queries, keys), mask)
         if bias is None:
             blocks = plan(mask, queries, keys, q.dtype)
             if blocks is not None:
@@ -174,7 +174,7 @@ class Attention(Mixer):
         """Logits `[B, H, T, S]`, -inf where the mask forbids."""
         k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
         logits = self._scaled(q, queries) @ k.transpose(-1, -2) * self.scale
-        bias = self.bias(queries, keys)
+        bias = self._with_counts(self.bias(queries, keys), mask)
         if bias is not None:
             logits = logits + bias.to(logits.dtype)
         return logits.masked_fill(~mask.dense(queries, keys), float("-inf"))
@@ -193,6 +193,13 @@ class Attention(Mixer):
     def merge(self, heads: Float[Tensor, "batch heads time d"]) -> Float[Tensor, "batch time dim"]:
         """Heads through the output map."""
         return self.out(heads.transpose(1, 2).flatten(-2))
+
+    @staticmethod
+    def _with_counts(bias: Tensor | None, mask: Mask) -> Tensor | None:
+        if mask.counts is None:
+            return bias
+        more = mask.counts.clamp_min(1).log()[:, None, None, :]
+        return more if bias is None else bias + more
 
     def _scaled(self, q: Tensor, queries: Places) -> Tensor:
         scale = self.position.scale(queries.positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twofold.errors import UserError, unknown
-from twofold.parts.positions.absolute import AxisPositions, Learned, Sinusoid
+from twofold.parts.positions.absolute import AxisPositions, Interpolated, Learned, Sinusoid
 from twofold.parts.positions.base import NoPosition, Position, without_queries
 from twofold.parts.positions.relative import Alibi, Harmonic, T5Bias, alibi_slopes, harmonic
 from twofold.parts.positions.rope import LinearStretch, Llama3Stretch, NtkStretch, Rope, Stretch
@@ -15,6 +15,7 @@ __all__ = [
     "Alibi",
     "AxisPositions",
     "Harmonic",
+    "Interpolated",
     "Learned",
     "LinearStretch",
     "Llama3Stretch",

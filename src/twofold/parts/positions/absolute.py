@@ -42,6 +42,43 @@ class Learned(Position):
         return x + self.weight[positions]
 
 
+class Interpolated(Position):
+    """Learned positions stretched to inputs longer than they were learned for; shorter ones stay as they are.
+
+    Positions 0 … n − 1 of a longer input are spread evenly over those that there are, and between two of them their
+    vectors are mixed. Chen et al. 2023, https://arxiv.org/abs/2306.15595 (there for rope)
+
+    Args:
+        learned: the positions.
+        max_len: the longest input, above what `learned` has.
+
+    Raises:
+        UserError: it is no longer; on use, a longer input.
+    """
+
+    def __init__(self, learned: Position, max_len: int) -> None:
+        super().__init__()
+        if not isinstance(learned, Learned):
+            raise UserError(f"Interpolated stretches learned positions, not {type(learned).__name__}")
+        if learned.max_len is None or max_len <= learned.max_len:
+            raise UserError(f"Interpolated: {learned.max_len} positions reach to {max_len}; give a longer max_len")
+        self.learned, self.max_len = learned, max_len
+
+    def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
+        self.learned.check(dim, heads, head_dim)
+
+    def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
+        weight = self.learned.weight
+        end, highest = len(weight) - 1, positions.amax(1, keepdim=True)
+        if visible(positions):
+            self.extend(int(highest.max()) + 1)
+        place = positions * (end / highest.clamp_min(end)).to(torch.float32)
+        low = place.floor()
+        share = (place - low)[..., None].to(weight.dtype)
+        below, above = low.long().clamp(0, end), (low.long() + 1).clamp(0, end)
+        return x + weight[below].lerp(weight[above], share)
+
+
 class AxisPositions(Position):
     """Positions as places in a grid, with a learned vector for each place along each axis; their sum is added.
 

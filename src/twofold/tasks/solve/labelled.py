@@ -97,3 +97,11 @@ class LabelModel(MadeModel):
             chosen = logits.log_softmax(-1).gather(-1, labels.clamp_min(0)[..., None])[..., 0]
             likely.append((chosen * counts).sum(1) / number)
         return torch.cat(right).double().numpy(), torch.cat(likely).double().numpy()
+
+
+class EncoderLabelModel(LabelModel):
+    """A network that labels tokens after it has read the whole sequence, what comes behind them too."""
+
+    @torch.inference_mode()
+    def outputs(self, given: Tensor) -> Tensor:
+        return self.net.eval()(given.to(self.device)).double().cpu()

@@ -14,14 +14,18 @@ from twofold.data.made import algorithms, sequences
 from twofold.data.rows import Rows
 from twofold.tasks.model import Model
 from twofold.tasks.solve.data import SolveData
-from twofold.tasks.solve.labelled import LabelData, LabelModel
+from twofold.tasks.solve.labelled import EncoderLabelModel, LabelData, LabelModel
 from twofold.tasks.solve.made import MadeData, MadeModel
 from twofold.tasks.solve.model import SolveModel
 from twofold.tasks.solve.numbers import NumberData, NumberModel
 from twofold.tasks.task import Evaluation, Task
 
 Data = SolveData | MadeData
-_KINDS: dict[Any, type[Model]] = {"labels": LabelModel, "numbers": NumberModel}
+_KINDS: dict[Any, type[Model]] = {
+    "labels": LabelModel,
+    "encoder-labels": EncoderLabelModel,
+    "numbers": NumberModel,
+}
 
 
 class SolveTask(Task):
