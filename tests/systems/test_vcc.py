@@ -266,7 +266,7 @@ def test_the_pair_that_is_asked_for_is_the_only_one_with_its_key() -> None:
 def test_both_arms_go_on_from_the_same_encoder() -> None:
     solve = task("solve")
     data = solve.read("loose-pair(time=24, keys=4, values=2)").cut(0.05)
-    shape = {"backbone": "attention-1x32", "before": 2, "before_time": 12, "batch": 4, "first": 0, "last": 2}
+    shape = {"backbone": "attention-1x32", "before": 4, "before_time": 12, "batch": 4, "first": 0, "last": 2}
     vcc, pooled = configure("vcc", rows=8, sizes=[8, 1], **shape), configure("pooled-context", size=4, **shape)
     one, other = (s.start(data, 3) for s in (vcc, pooled))
     assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True))

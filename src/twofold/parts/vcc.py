@@ -159,7 +159,7 @@ class Vcc(Part):
         """Which segments of which size stand for the text in one block: every token is in exactly one."""
         real = tree.counts[0] > 0
         nodes = torch.arange(real.shape[1], device=real.device).expand(len(real), -1)
-        kept = []
+        kept: list[Kept] = []
         for level, splits in enumerate(plan):
             found = Kept(level, nodes, real, tree.at(level, nodes))
             if splits.most == 0:

@@ -49,9 +49,9 @@ class LengthenedSystem(ClassifySystem):
     tokens: int = Field(1024, ge=2, le=131_072, description="texts are cut here")
     first: int = Field(1, ge=0, description="tokens at the start that are important; the answer is read off the first")
     last: int = Field(0, ge=0, description="tokens at the end that are important; the answer, if none is at the start")
-    before: int = Field(800, ge=0, description="made sequences: steps on short ones, by the encoder as it was")
+    before: int = Field(600, ge=0, description="made sequences: steps on short ones, by the encoder as it was")
     before_time: int = Field(128, ge=8, description="made sequences: tokens of the short ones")
-    before_lr: float = Field(2e-3, gt=0, description="made sequences: highest learning rate on short ones")
+    before_lr: float = Field(3e-3, gt=0, description="made sequences: highest learning rate on short ones")
 
     @abstractmethod
     def shortened(self, net: SequenceModel) -> SequenceModel:
@@ -97,19 +97,25 @@ class LengthenedSystem(ClassifySystem):
 
 @lru_cache(maxsize=8)
 def ordinary(layers: str, made: Any, steps: int, lr: float, batch: int, seed: int) -> SequenceModel:
-    """A two-way encoder that was trained on made sequences; made once for all who ask for the same.
+    """A two-way encoder that was trained on made sequences, of 16 tokens first, then 32, 64 and as many as asked for.
+
+    It is made once for all who ask for the same.
 
     Args:
         layers: a pattern of layers as JSON, or a mixer's name; width 64 and two layers where it does not say.
         made: what makes the sequences.
-        steps, lr, batch, seed: of training.
+        steps, lr, batch, seed: of training; the steps are shared out evenly among the lengths.
     """
     data = LabelData(made)
     torch.manual_seed(seed)
     pattern = backbones.pattern(json.loads(layers), 64, 2, max_len=data.length)
     net = pattern.network(data.vocab, causal=False, max_len=data.length)
-    with progress.stage(f"encoder of {data.length} tokens, seed {seed}", total=1) as stage:
-        if steps:
-            train(net, two_way, data.batches(batch, seed), Steps(steps), Recipe(lr=lr), seed=seed)
-        stage.advance()
+    # One label in a long sequence teaches little to a network that knows nothing: the first ones are short.
+    times = [time for time in (16, 32, 64) if time < data.length] + [data.length]
+    with progress.stage(f"encoder of {data.length} tokens, seed {seed}", total=len(times)) as stage:
+        for time in times:
+            part, own = LabelData(replace(made, time=time)), steps // len(times)
+            if own:
+                train(net, two_way, part.batches(batch, seed), Steps(own), Recipe(lr=lr), seed=seed)
+            stage.advance()
     return net.eval()
