@@ -139,9 +139,8 @@ class VccEncoder(LengthenedSystem, Change):
         side=(
             Arm("pooled-context", size=1, **SMALL),
             Arm("vcc", rows=50, sizes=[64, 8, 1], count_bias=False, **SMALL),
-            Arm("vcc", rows=50, sizes=[64, 8, 1], score="max", **SMALL),
         ),
         tune={"lr": (3e-4, 1e-3, 3e-3)},
         tune_by="log_likelihood",
-        minutes=4,
+        minutes=6,
     )
