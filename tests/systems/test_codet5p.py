@@ -205,6 +205,9 @@ def test_training_on_a_frozen_decoder_leaves_it_as_it_was(data, tmp_path) -> Non
     assert torch.equal(decoder.stack.layers[2].channel.up.weight, net.stack.layers[1].channel.up.weight)
     assert decoder.stack.layers[2].mixer.out.weight.any()
     assert isinstance(fitted.generate("multiply the values", limit=3), str)
+    started_from_it = small(backbone=str(tmp_path / "decoder")).start(data, 0)
+    assert torch.equal(started_from_it.net.model.embedding.table[: tokenizer.vocab_size], net.embedding.table)
+    assert started_from_it.net.model.vocab == started_from_it.tokenizer.vocab_size > tokenizer.vocab_size
     with pytest.raises(UserError, match="untrained backbone"):
         small(graft=str(tmp_path / "decoder"), backbone=str(tmp_path / "decoder")).start(data, 0)
 

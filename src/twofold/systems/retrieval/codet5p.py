@@ -45,8 +45,8 @@ from twofold.training import Recipe
 
 WORDS = (*TASKS.values(), *SENTINELS)
 WRITES = {"denoise": (), "prefix": ("rest",), "alone": ("rest",), "to-code": ("code",), "to-text": ("text",)}
-# Both arms of the claim.
-SMALL: dict[str, Any] = {"backbone": "t5-2x128", "vocab": 2048, "document_tokens": 64, "batch": 16}
+# Both arms of the claim. From random weights, neither finds anything within its steps.
+SMALL: dict[str, Any] = {"backbone": "tiny-encoder-2", "document_tokens": 64, "batch": 16}
 
 
 @system(
@@ -67,6 +67,8 @@ SMALL: dict[str, Any] = {"backbone": "t5-2x128", "vocab": 2048, "document_tokens
         "hundreds of steps on Python functions, in place of 52 billion tokens of nine languages",
         "objectives take turns, one a step, in place of a sum of their losses",
         "a decoder that writes from nothing has no source at all, in place of a source of one token",
+        "in the claim the encoder starts as a small masked language model, and a slow encoder that follows within tens "
+        "of steps (momentum 0.9) replaces one that takes hundreds",
         "no instruction tuning; checkpoints of CodeT5+ are not read",
     ),
 )
@@ -253,20 +255,20 @@ class CodeT5p(SearchSystem):
         return replace(super().small(), **sizes)
 
     claim: ClassVar[Claim] = Claim(
-        says="the mixture of denoising, completion, contrast, matching and translation makes a better code searcher "
-        "than denoising alone, after the same tuning",
+        says="the mixture of denoising, completion, contrast and matching makes a better code searcher than denoising "
+        "alone, after the same tuning",
         paper="text-to-code search 1.5 MRR above the best earlier model on average; 35.0 pass@1 on HumanEval",
         arms=(
             Arm("codet5p", objectives=("denoise",), **SMALL),
-            Arm("codet5p", **SMALL),
+            Arm("codet5p", objectives=("denoise", "prefix", "contrast", "match"), momentum=0.9, **SMALL),
         ),
         data="pycode",
         metric="mrr@10",
         by=0.03,
         budget=Steps(250),
         side=(Arm("bm25"),),
-        tune={"lr": (3e-4, 1e-3, 2e-3)},
-        minutes=5,
+        tune={"lr": (1e-4, 3e-4, 1e-3)},
+        minutes=6,
     )
 
 
