@@ -27,6 +27,7 @@ from twofold.parts.classifiers import Headed, TextClassifier
 from twofold.parts.codes import CodeClasses, CodeEncoder, CodeHead, CodeNeighbours, look_up
 from twofold.parts.compact import CompactMatrix, Outliers, Packed, pack, unpack
 from twofold.parts.cross_encoders import CrossEncoder, HeadScorer, StepScorer, WordScorer
+from twofold.parts.designs import OPERATIONS, Design, Graph, Layer, Node, SearchSpace
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, sandwich, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5, t5_decoder
@@ -57,9 +58,11 @@ from twofold.parts.mixers import (
     ColumnAttention,
     Combiner,
     Convolved,
+    CosineTransform,
     CrossAttention,
     Differential,
     FixedAttention,
+    FourierTransform,
     Hydra,
     Hyena,
     IdentityRNN,
@@ -71,19 +74,23 @@ from twofold.parts.mixers import (
     Mixer,
     ModalFilter,
     MonarchConv,
+    MultiplicativeAttention,
     RandomBlocks,
     Recurrent,
     RingConv,
+    SeparableConv,
     ShapedAttention,
     SpatialGate,
     StridedAttention,
     SummaryAttention,
+    Transform,
     TwoWay,
     long_conv,
     two_way_conv,
 )
 from twofold.parts.model import SequenceModel, reading_numbers
 from twofold.parts.momentum import Ema, Momentum, PairQueue
+from twofold.parts.natural import NaturalLinear, NaturalNetwork, Surrogate
 from twofold.parts.neighbours import (
     EuclideanNeighbours,
     HammingNeighbours,
@@ -120,7 +127,7 @@ from twofold.parts.positions import (
 )
 from twofold.parts.prefixes import Prefix, halvings, prefix, rising
 from twofold.parts.presets import MODERNBERT, PRESETS, bert, decoder, encoder, llama, modernbert, t5_encoder
-from twofold.parts.projection import Projection, StandIn, principal
+from twofold.parts.projection import Projection, Resize, StandIn, principal
 from twofold.parts.routing import ROUTERS, Balanced, Router, Routing, Switch, TopK, balance_loss, z_loss
 from twofold.parts.segment_tree import SegmentTree
 from twofold.parts.shared_cache import SharedAttention, SharedCache, SharedKeys
@@ -171,6 +178,7 @@ __all__ = [
     "MODERNBERT",
     "MSSA",
     "NORMS",
+    "OPERATIONS",
     "PRESETS",
     "ROUTERS",
     "S6",
@@ -207,10 +215,12 @@ __all__ = [
     "ConstantMaps",
     "ConvCache",
     "Convolved",
+    "CosineTransform",
     "CountTerms",
     "CrossAttention",
     "CrossEncoder",
     "Dense",
+    "Design",
     "DiagonalComposition",
     "Differential",
     "Directions",
@@ -229,6 +239,8 @@ __all__ = [
     "FirstOrLast",
     "FixedAttention",
     "Forest",
+    "FourierTransform",
+    "Graph",
     "HammingNeighbours",
     "Harmonic",
     "Head",
@@ -243,6 +255,7 @@ __all__ = [
     "KeyValueCache",
     "LMHead",
     "Last",
+    "Layer",
     "LayerNorm",
     "Learned",
     "Likeness",
@@ -275,10 +288,14 @@ __all__ = [
     "Momentum",
     "MonarchConv",
     "MultiHead",
+    "MultiplicativeAttention",
+    "NaturalLinear",
+    "NaturalNetwork",
     "Neighbours",
     "NestedHeads",
     "NextToken",
     "NoPosition",
+    "Node",
     "NtkStretch",
     "NumberEmbedding",
     "OneLayer",
@@ -313,13 +330,16 @@ __all__ = [
     "Reciprocal",
     "Recomputed",
     "Recurrent",
+    "Resize",
     "RingConv",
     "Rope",
     "Router",
     "Routing",
     "Sandwich",
+    "SearchSpace",
     "SegmentTree",
     "SelfGuided",
+    "SeparableConv",
     "SequenceHead",
     "SequenceModel",
     "ShapedAttention",
@@ -347,6 +367,7 @@ __all__ = [
     "StepScorer",
     "StridedAttention",
     "SummaryAttention",
+    "Surrogate",
     "Switch",
     "T5Bias",
     "Table",
@@ -362,6 +383,7 @@ __all__ = [
     "TokenHead",
     "TopK",
     "Tower",
+    "Transform",
     "TreeEncoder",
     "TwoTowers",
     "TwoWay",

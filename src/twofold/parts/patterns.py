@@ -24,10 +24,11 @@ from twofold.parts.named import Named, chosen, make, names
 from twofold.parts.norms import NORMS
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
+from twofold.parts.projection import Resize
 from twofold.parts.shared_cache import SharedCache
 from twofold.parts.stack import Block, PostNorm, Single, Stack, wiring
 
-ENTRY = ("mixer", "position", "channel", "wiring", "times", "conv")
+ENTRY = ("mixer", "position", "channel", "wiring", "times", "conv", "dim")
 GROUPS = {"loop": ("loop", "iterations", "inject"), "shared": ("shared",)}
 
 
@@ -39,7 +40,8 @@ class Pattern:
         layers: entries with `mixer` (default attention), `position` (default: rope for mixers with queries and keys,
             where the pattern has no position of its own), `channel` (default swiglu; `none` for none), `wiring`
             (pre, post, parallel, sandwich, single, sas, sas-p, one-skip, recomputed; default pre), `conv` (width of a
-            `CausalConv` that the mixer reads through) and `times`; or `loop` (a list of such entries), `iterations`
+            `CausalConv` that the mixer reads through), `dim` (width of the states inside, between projections) and
+            `times`; or `loop` (a list of such entries), `iterations`
             and `inject` (whether a loop's input is added again before each iteration); or `shared` (a list of entries
             whose mixer is shared-attention by default: they read one set of keys and values).
         dim: width of the states.
@@ -124,6 +126,7 @@ class _Maker:
         self.pattern, self.causal, self.max_len = pattern, causal, max_len
         self.heads = pattern.heads or max(1, pattern.dim // 32)
         self.shared: dict[str, Position] = {}
+        self.widths: dict[int, _Maker] = {}
         self.fill: dict[str, Any] = {
             "dim": pattern.dim,
             "heads": self.heads,
@@ -137,7 +140,12 @@ class _Maker:
     def layers(self, entries: Sequence[Mapping[str, Any]]) -> list[Part]:
         """A block for every entry, as often as it says, or a loop of blocks."""
         made: list[Part] = []
+        width = self.pattern.dim
         for entry in entries:
+            inner = entry.get("dim", self.pattern.dim)
+            if inner != width:
+                made.append(Resize(width, inner))
+                width = inner
             if "loop" in entry:
                 norm = self.norm() if entry.get("inject", False) else None
                 made.append(Loop(self.layers(entry["loop"]), entry.get("iterations", 2), norm))
@@ -145,8 +153,19 @@ class _Maker:
                 readers = [{"mixer": "shared-attention", **inner} for inner in entry["shared"]]
                 made.append(SharedCache(self.layers(readers), self.norm()))
             else:
-                made += [self.block(entry) for _ in range(_times(entry))]
+                maker = self.of_width(inner)
+                made += [maker.block(entry) for _ in range(_times(entry))]
+        if width != self.pattern.dim:
+            made.append(Resize(width, self.pattern.dim))
         return made
+
+    def of_width(self, dim: int) -> _Maker:
+        """The maker of blocks of that width."""
+        if dim == self.pattern.dim:
+            return self
+        if dim not in self.widths:
+            self.widths[dim] = _Maker(self.pattern.resized(dim), self.causal, self.max_len)
+        return self.widths[dim]
 
     def block(self, entry: Mapping[str, Any]) -> Block:
         mixer = self.mixer(entry)
@@ -231,6 +250,9 @@ def _checked(layers: Any) -> None:
         for key in entry:
             if key not in known:
                 raise unknown("key of a layer pattern", str(key), known)
+        dim = entry.get("dim", 1)
+        if not arguments.fits(dim, int) or dim < 1:
+            raise UserError(f"a layer's dim is {dim!r}; it must be a whole number of at least 1")
         if group is not None:
             _checked(entry[group])
             if any(name in inner for name in GROUPS for inner in entry[group]):

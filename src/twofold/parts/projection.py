@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
-from twofold.parts.linear import Dense
+from twofold.parts.linear import Dense, linear_flops
 from twofold.parts.linear import linear as make_linear
 from twofold.parts.part import Part
 
@@ -35,6 +35,22 @@ class Projection(Part):
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch out"]:
         projected: Tensor = self.map(x)
         return projected
+
+
+class Resize(Projection):
+    """A projection that stands between blocks of different widths: mask and cache are not read."""
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: object = None, cache: object = None
+    ) -> Float[Tensor, "batch time out"]:
+        return super().forward(x)
+
+    def new_cache(self, *given: object) -> None:
+        """There is nothing to remember."""
+
+    def flops(self, time: int) -> int:
+        """Multiply–adds, times two, for one row of `time` tokens."""
+        return linear_flops(self.map, time)
 
 
 class StandIn(Part):

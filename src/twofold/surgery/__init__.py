@@ -18,6 +18,7 @@ from twofold.surgery.quantize import Fp4Grid, Grid, IntGrid, Nf4Grid, Quantized,
 from twofold.surgery.ranges import best_scale
 from twofold.surgery.recorder import Recording, record
 from twofold.surgery.ternary import pack_bit158, to_bit158
+from twofold.surgery.transfer import transfer_weights
 from twofold.surgery.units import Heads, Neurons, Units, compact, find
 from twofold.surgery.upcycle import upcycle
 from twofold.surgery.widths import width_search
@@ -69,6 +70,7 @@ __all__ = [
     "select",
     "select_uniform",
     "to_bit158",
+    "transfer_weights",
     "unit_flops",
     "unit_range",
     "upcycle",

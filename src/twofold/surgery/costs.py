@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from twofold.errors import UserError
-from twofold.parts import ChannelMixer, Loop, Mixer, SharedCache, Vcc, blocks
+from twofold.parts import ChannelMixer, Loop, Mixer, Resize, SharedCache, Vcc, blocks
 from twofold.surgery import importance
 from twofold.surgery.units import Units
 
@@ -28,7 +28,7 @@ def block_flops(net: nn.Module, length: int) -> float:
     total = 0.0
     loops = [(f"{name}.", part.times) for name, part in net.named_modules() if isinstance(part, Loop)]
     short = [(f"{name}.", part.reads(length)) for name, part in net.named_modules() if isinstance(part, Vcc)]
-    total += sum(part.flops(length) / length for part in net.modules() if isinstance(part, SharedCache | Vcc))
+    total += sum(part.flops(length) / length for part in net.modules() if isinstance(part, SharedCache | Vcc | Resize))
     for name, block in blocks(net):
         often = math.prod(times for inside, times in loops if name.startswith(inside))
         rows = next((rows for inside, rows in short if name.startswith(inside)), length)

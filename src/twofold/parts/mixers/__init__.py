@@ -13,8 +13,10 @@ from twofold.parts.mixers.mamba import S6, SSD, MambaBlock
 from twofold.parts.mixers.masked_mixer import MaskedMixer
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.mixers.mssa import MSSA
+from twofold.parts.mixers.multiplicative import MultiplicativeAttention
 from twofold.parts.mixers.random_blocks import RandomBlocks
 from twofold.parts.mixers.recurrent import LSTM, IdentityRNN, Recurrent, RingConv, TwoWay
+from twofold.parts.mixers.separable_conv import SeparableConv
 from twofold.parts.mixers.shaped_attention import ShapedAttention
 from twofold.parts.mixers.sparse_attention import (
     BlockLocal,
@@ -25,6 +27,7 @@ from twofold.parts.mixers.sparse_attention import (
     SummaryAttention,
 )
 from twofold.parts.mixers.spatial_gate import SpatialGate
+from twofold.parts.mixers.transforms import CosineTransform, FourierTransform, Transform
 from twofold.parts.mixers.two_way_conv import MonarchConv, two_way_conv
 
 __all__ = [
@@ -40,9 +43,11 @@ __all__ = [
     "ColumnAttention",
     "Combiner",
     "Convolved",
+    "CosineTransform",
     "CrossAttention",
     "Differential",
     "FixedAttention",
+    "FourierTransform",
     "Hydra",
     "Hyena",
     "IdentityRNN",
@@ -54,14 +59,17 @@ __all__ = [
     "Mixer",
     "ModalFilter",
     "MonarchConv",
+    "MultiplicativeAttention",
     "RandomBlocks",
     "Recurrent",
     "RingConv",
     "RuledAttention",
+    "SeparableConv",
     "ShapedAttention",
     "SpatialGate",
     "StridedAttention",
     "SummaryAttention",
+    "Transform",
     "TwoWay",
     "long_conv",
     "two_way_conv",
