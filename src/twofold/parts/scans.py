@@ -50,7 +50,7 @@ class _SelectiveScan(torch.autograd.Function):
         y, between = torch.empty_like(u), [state]
         for block in _blocks(u, a):
             _, h = _states(u, dt, a, b, between[-1], starts, block)
-            y[:, block] = (h * c[:, block, :, None]).sum(2)
+            y[:, block] = (c[:, block, None] @ h)[:, :, 0]
             between.append(h[:, -1].clone())
         ctx.save_for_backward(u, dt, a, b, c, *between)
         ctx.starts = starts
@@ -66,21 +66,21 @@ class _SelectiveScan(torch.autograd.Function):
         for k in reversed(range(len(blocks))):
             block = blocks[k]
             decay, h = _states(u, dt, a, b, between[k], ctx.starts, block)
-            read, step, entering = c[:, block, :, None], dt[:, block, None], u[:, block, None]
-            given = grad_y[:, block, None]
-            grad_c[:, block] = (h @ given.transpose(-1, -2))[..., 0]
-            total = read * given
+            step, entering, given = dt[:, block, None], u[:, block, None], grad_y[:, block, None]
+            grad_c[:, block] = _rows(h * given)
+            total = c[:, block, :, None] * given
             total[:, -1] += later
-            after = torch.cat((decay[:, 1:], torch.zeros_like(decay[:, :1])), 1)
-            total = _scan(after, total, reverse=True)
-            before = torch.cat((between[k][:, None], h[:, :-1]), 1)
+            total = _back(decay, total)
+            slope = torch.empty_like(total)  # of dt · a
+            torch.mul(total[:, 0], between[k], out=slope[:, 0])
+            torch.mul(total[:, 1:], h[:, :-1], out=slope[:, 1:])
+            slope.mul_(decay)
             later = total[:, 0] * decay[:, 0]
-            slope = before.mul_(total).mul_(decay)  # of dt · a
             grad_a += (slope * step).sum((0, 1))
-            by_input = (total * b[:, block, :, None]).sum(2)
+            by_input = (b[:, block, None] @ total)[:, :, 0]
             grad_dt[:, block] = slope.mul_(a).sum(2) + by_input * entering[:, :, 0]
             grad_u[:, block] = by_input * step[:, :, 0]
-            grad_b[:, block] = (total @ (step * entering).transpose(-1, -2))[..., 0]
+            grad_b[:, block] = _rows(total.mul_(step * entering))
         return grad_u, grad_dt, grad_a, grad_b, grad_c, later, None
 
 
@@ -103,30 +103,46 @@ def _states(
     return decay, _scan(decay, inputs, reverse=False)
 
 
+def _rows(x: Float[Tensor, "batch time state inner"]) -> Float[Tensor, "batch time state"]:
+    """Sums over the last dimension, as a product, which is several times faster than `sum` of short rows."""
+    return (x.flatten(0, 2) @ x.new_ones(x.shape[-1])).view(x.shape[:-1])
+
+
+def _back(decay: Tensor, inputs: Tensor) -> Tensor:
+    """`h_t = decay_{t+1} · h_{t+1} + inputs_t` over dimension 1, from zero; may write into the inputs."""
+    if inputs.shape[1] > _RUN:
+        return _scan(torch.cat((decay[:, 1:], torch.zeros_like(decay[:, :1])), 1), inputs, reverse=True)
+    steps, states = decay.unbind(1), inputs.unbind(1)
+    for i in range(len(states) - 2, -1, -1):
+        states[i].addcmul_(steps[i + 1], states[i + 1])
+    return inputs
+
+
 def _scan(decay: Tensor, inputs: Tensor, reverse: bool) -> Tensor:
-    """`h_t = decay_t · h_{t-1} + inputs_t` over dimension 1, from zero; in reverse with `h_{t+1}`.
+    """`h_t = decay_t · h_{t-1} + inputs_t` over dimension 1, from zero; in reverse with `h_{t+1}`. May write into the
+    inputs.
 
     All runs of 16 positions advance together, then their ends are scanned in the same way. Decays are multiplied
     forward only, so that nothing overflows.
     """
-    batch, time = inputs.shape[:2]
+    time = inputs.shape[1]
     run = min(_RUN, time)
     short = -time % run
     if short:
-        fill = inputs.new_zeros(batch, short, *inputs.shape[2:])
+        fill = inputs.new_zeros(len(inputs), short, *inputs.shape[2:])
         decay, inputs = torch.cat((decay, fill), 1), torch.cat((inputs, fill), 1)
-    a = decay.unflatten(1, (-1, run))
-    h = inputs.unflatten(1, (-1, run)).clone(memory_format=torch.contiguous_format)
-    order = range(run - 2, -1, -1) if reverse else range(1, run)
-    back = 1 if reverse else -1
+    a, h = decay.unflatten(1, (-1, run)), inputs.unflatten(1, (-1, run))
+    steps, states = a.unbind(2), h.unbind(2)
+    order, back = (range(run - 2, -1, -1), 1) if reverse else (range(1, run), -1)
     for i in order:
-        h[:, :, i].addcmul_(a[:, :, i], h[:, :, i + back])
+        states[i].addcmul_(steps[i], states[i + back])
     if h.shape[1] > 1:
         through = a.clone(memory_format=torch.contiguous_format)
+        products = through.unbind(2)
         for i in order:
-            through[:, :, i].mul_(through[:, :, i + back])
+            products[i].mul_(products[i + back])
         last = 0 if reverse else -1
-        ends = _scan(through[:, :, last], h[:, :, last], reverse)
+        ends = _scan(products[last], states[last].clone(), reverse)
         nothing = torch.zeros_like(ends[:, :1])
         enter = torch.cat((ends[:, 1:], nothing) if reverse else (nothing, ends[:, :-1]), 1)
         h.addcmul_(through, enter[:, :, None])
