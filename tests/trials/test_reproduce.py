@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from twofold.catalog import Arm, Claim, Guard, Steps, configure, index
+from twofold.catalog import Arm, Claim, Guard, Steps, configure, index, resolve
 from twofold.catalog.register import system
 from twofold.checkpoints import KNOWN
 from twofold.data import NAMES
 from twofold.errors import UserError
+from twofold.measure.reports import record as reports
 from twofold.tasks import Report, StudySystem, Table
 from twofold.tasks import task as task_named
 from twofold.trials import records, traces
@@ -210,3 +211,50 @@ def test_the_data_of_every_claim_can_be_named() -> None:
     assert len(made) > 5
     for id, claim in made.items():
         assert data_of(claim, isinstance(configure(id), StudySystem))["fingerprint"], id
+
+
+@pytest.fixture
+def guesses(tmp_path, monkeypatch):
+    """A claim about two baselines that learn nothing, so that any data will do."""
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    claim = Claim(
+        says="x",
+        paper="y",
+        arms=(Arm("most-frequent"), Arm("tfidf-logistic")),
+        data="kinds",
+        metric="accuracy",
+        by=0.1,
+        budget=Steps(1),
+        task="classify",
+    )
+    monkeypatch.setattr(resolve("most-frequent"), "claim", claim)
+    file = tmp_path / "own" / "fruit.csv"
+    file.parent.mkdir()
+    lines = [f"{word} number {i},{word}" for i in range(40) for word in ("apple", "pear")]
+    file.write_text("text,label\n" + "\n".join(lines) + "\n")
+    return file
+
+
+def test_other_data_are_checks_of_a_record(guesses, tmp_path) -> None:
+    with pytest.raises(UserError, match="no fresh record"):
+        reproduce("most-frequent", folder=tmp_path, data=str(guesses))
+    assert reproduce("most-frequent", folder=tmp_path)["checks"] == []
+    first = records.read("most-frequent", tmp_path)
+    record = reproduce("most-frequent", folder=tmp_path, data=str(guesses))
+    (check,) = record["checks"]
+    assert (check["verdict"], check["figures"]["method"]) == ("holds", [1.0] * 3)
+    assert str(tmp_path) not in json.dumps(record)
+    assert {**record, "checks": []} == first
+    assert "fruit" in reports.markdown(record)
+    assert "fruit" in reports.terminal(record)
+    again = reproduce("most-frequent", folder=tmp_path)
+    assert again["checks"] == [check]  # the claim itself measured again does not lose it
+    assert reproduce("most-frequent", folder=tmp_path, data=str(guesses))["checks"] == [check]
+
+
+def test_a_study_takes_no_other_data(coin, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    reproduce("coin", folder=tmp_path)
+    with pytest.raises(UserError, match="only claims about models"):
+        reproduce("coin", folder=tmp_path, data="kinds")

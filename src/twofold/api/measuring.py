@@ -144,6 +144,7 @@ def reproduce(
     side: bool = True,
     dry_run: bool = False,
     records: str | Path | None = None,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Measures the claim of a system again, baseline and method side by side, and records the outcome.
 
@@ -158,6 +159,8 @@ def reproduce(
         side: run the arms beside the primary comparison as well.
         dry_run: measure without writing a record.
         records: the folder that the record goes to.
+        data: other data than the claim's: a file, a folder or a name. What comes out goes into the record's checks; its
+            verdict stays.
 
     Returns:
         The record: `verdict`, `why`, `effect` with its interval, every repeat of every `arms`, `environment`, …
@@ -176,4 +179,5 @@ def reproduce(
         side=side,
         dry_run=dry_run,
         folder=records,
+        data=data,
     )

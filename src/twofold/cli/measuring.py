@@ -78,6 +78,10 @@ def reproduce(arguments: Namespace) -> int:
         raise UserError("name one system, such as: reproduce gtr, or every one that waits: reproduce --pending")
     if arguments.pending:
         return _pending(arguments)
+    if arguments.data is not None and (arguments.timings or arguments.retune):
+        raise UserError(
+            "--data takes the options that the record names and measures no times; leave out --retune, --timings"
+        )
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; give at least 1")
     record = api.reproduce(
@@ -89,6 +93,7 @@ def reproduce(arguments: Namespace) -> int:
         side=not arguments.no_side,
         dry_run=arguments.dry_run,
         records=arguments.records,
+        data=arguments.data,
     )
     if arguments.json:
         output.as_json(record)
@@ -122,11 +127,14 @@ def _print(record: dict[str, Any]) -> None:
         for arm, role in zip(record["arms"], ("baseline", "method"), strict=True)
         for row in _rows(arm, metric, role)
     ]
-    rows += [row for arm in record["checks"] for row in _rows(arm, metric, "beside")]
+    rows += [row for arm in record["checks"] if "id" in arm for row in _rows(arm, metric, "beside")]
     print()
     print(terminal.text(terminal.table(("arm", "role", metric, "each repeat"), rows)), end="")
     print()
     print(f"effect {effect['mean']:+.4f}, 95 % interval {effect['low']:+.4f} to {effect['high']:+.4f}: {record['why']}")
+    for check in record["checks"]:
+        if "data" in check:
+            print(f"on {check['data']['name']}: {check['verdict']}, {check['why']}")
 
 
 def _rows(arm: dict[str, Any], metric: str, role: str) -> list[tuple[str, str, float, str]]:

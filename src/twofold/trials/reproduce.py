@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def reproduce(
     side: bool = True,
     dry_run: bool = False,
     folder: str | Path | None = None,
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Measures a system's claim again and records the outcome.
 
@@ -52,12 +53,15 @@ def reproduce(
         side: run the side arms as well.
         dry_run: measure without writing a record (works from changed code).
         folder: where the record goes; by default beside the package's others.
+        data: other data than the claim's, a file, a folder or a name. The arms take the options that the record names;
+            what comes out goes into the record's checks, and its verdict stays what it is.
 
     Returns:
         The record.
 
     Raises:
-        UserError: no such system, it has no claim, or the checkout has changes that are not committed.
+        UserError: no such system, it has no claim, or the checkout has changes that are not committed; with other data,
+            no fresh record, or a claim that makes its own data.
     """
     cls: Any = resolve(id)
     claim: Claim | None = cls.claim
@@ -65,9 +69,12 @@ def reproduce(
         raise UserError(f"{id} has no claim to reproduce: it is a baseline")
     place = Path(folder) if folder is not None else None
     commit = None if dry_run else records.commit()
-    return _Reproduction(id, claim, cls, repeats or claim.repeats, first_seed, retune, place).run(
-        side, timings, commit, dry_run
-    )
+    repeats = repeats or claim.repeats
+    if data is not None:
+        if not fresh(id, place):
+            raise UserError(f"{id} has no fresh record that other data could be added to; run: twofold reproduce {id}")
+        return _Elsewhere(id, claim, cls, repeats, first_seed, retune, place, data).run(commit, dry_run)
+    return _Reproduction(id, claim, cls, repeats, first_seed, retune, place).run(side, timings, commit, dry_run)
 
 
 class _Reproduction:
@@ -147,19 +154,10 @@ class _Reproduction:
         extra: dict[str, Outcome],
         commit: str | None,
     ) -> dict[str, Any]:
-        (baseline, _), (method, _) = arms
-        metric = self.claim.metric
-        verdict = verdicts.decide(
-            self.claim,
-            [o.figures[metric] for o in runs[baseline.label]],
-            [o.figures[metric] for o in runs[method.label]],
-            saving=self._saving(runs[baseline.label], runs[method.label]),
-            guards=[
-                _mean(runs[(baseline if g.of == "baseline" else method).label], g.figure) for g in self.claim.guards
-            ],
-        )
-        tried = list((self.before or {}).get("tries", []))
+        verdict = self._verdict(*(runs[arm.label] for arm, _ in arms))
+        tried, elsewhere = list((self.before or {}).get("tries", [])), checks_elsewhere(self.before)
         if self.before is not None and self.before.get("traces") != self._trace_digests():
+            elsewhere = []  # of other code
             tried.append(
                 {k: self.before[k] for k in ("verdict", "effect", "commit", "configuration") if k in self.before}
             )
@@ -170,7 +168,7 @@ class _Reproduction:
             "claim": self.claim.as_dict(),
             "arms": [self._arm(arm, scores, runs[arm.label]) for arm, scores in arms],
             "effect": asdict(verdict.effect),
-            "checks": [self._arm(arm, scores, [extra[arm.label]]) for arm, scores in beside],
+            "checks": [*(self._arm(arm, scores, [extra[arm.label]]) for arm, scores in beside), *elsewhere],
             "tries": tried,
             "data": self.data,
             "seeds": list(self.seeds),
@@ -179,6 +177,16 @@ class _Reproduction:
             "commit": commit,
             "environment": costs.environment(),
         }
+
+    def _verdict(self, baseline: Sequence[Outcome], method: Sequence[Outcome]) -> verdicts.Verdict:
+        metric = self.claim.metric
+        return verdicts.decide(
+            self.claim,
+            [o.figures[metric] for o in baseline],
+            [o.figures[metric] for o in method],
+            saving=self._saving(baseline, method),
+            guards=[_mean(baseline if g.of == "baseline" else method, g.figure) for g in self.claim.guards],
+        )
 
     def _saving(self, baseline: Sequence[Outcome], method: Sequence[Outcome]) -> float | None:
         if self.claim.saving is None:
@@ -213,6 +221,64 @@ class _Reproduction:
         baseline, method = (found[arm.label] for arm in arms)
         figures = {label: {"median_ms": round(t.median, 3), "p95_ms": round(t.p95, 3)} for label, t in found.items()}
         return {"arms": figures, "ratio": round(method.median / baseline.median, 3)}
+
+
+class _Elsewhere(_Reproduction):
+    """The primary comparison of a claim on other data, with the options that its record names."""
+
+    def __init__(
+        self,
+        id: str,
+        claim: Claim,
+        cls: Any,
+        repeats: int,
+        first_seed: int,
+        retune: bool,
+        folder: Path | None,
+        data: str,
+    ) -> None:
+        super().__init__(id, claim, cls, repeats, first_seed, retune, folder)
+        if self.task is None:
+            raise UserError(f"{id} is measured by a study on {claim.data}; only claims about models take other data")
+        described = self.task.describe(self.task.read(data))
+        self.claim = replace(claim, data=data, further=())
+        # A folder's own name; where it lies is nobody's business.
+        self.data = {"name": Path(described["name"]).name, "fingerprint": described["fingerprint"]}
+
+    def run(self, commit: str | None, dry_run: bool) -> dict[str, Any]:  # type: ignore[override]
+        record = self.before
+        assert record is not None
+        arms = [Arm(arm["id"], **arm["options"]) for arm in record["arms"]]
+        self.traces = {
+            arm.label: record["traces"].get(label) for arm, label in zip(arms, record["traces"], strict=True)
+        }
+        runs: list[list[Outcome]] = [[] for _ in arms]
+        with progress.stage(f"claim of {self.id} on {self.data['name']}", total=len(arms) * len(self.seeds)) as stage:
+            for seed in self.seeds:
+                for arm, outcomes in zip(arms, runs, strict=True):
+                    outcomes.append(self._kept(arm, seed))
+                    stage.advance(note=f"{arm.label}, {self.claim.repeat} {seed}")
+        verdict, metric = self._verdict(*runs), self.claim.metric
+        figures = [[round(o.figures[metric], 6) for o in outcomes] for outcomes in runs]
+        check = {
+            "data": self.data,
+            "verdict": verdict.name,
+            "why": verdict.why,
+            "figures": dict(zip(("baseline", "method"), figures, strict=True)),
+            "effect": asdict(verdict.effect),
+            "seeds": list(self.seeds),
+            "commit": commit,
+        }
+        others = [c for c in record["checks"] if c.get("data", {}).get("name") != self.data["name"]]
+        record = {**record, "checks": [*others, check]}
+        if not dry_run:
+            records.write(record, self.folder)
+        return record
+
+
+def checks_elsewhere(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Those checks of a record that are the claim on other data."""
+    return [check for check in (record or {}).get("checks", ()) if "data" in check]
 
 
 def _mean(outcomes: Sequence[Outcome], figure: str) -> float:

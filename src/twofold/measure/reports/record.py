@@ -1,7 +1,8 @@
 """The report of one claim's record: a section of the result pages, or a table for the terminal.
 
 A record is a dict with the keys `id`, `verdict`, `why`, `claim` (as `Claim.as_dict()`), `arms` and `checks` (each
-`{id, options, figures: {name: [one a repeat]}, costs: {name: [...]}, tuning: {option: {candidate: score}}}`),
+`{id, options, figures: {name: [one a repeat]}, costs: {name: [...]}, tuning: {option: {candidate: score}}}`; a check on
+other data is `{data, verdict, why, figures: {baseline: [...], method: [...]}, effect, seeds, commit}`),
 `effect` {mean, low, high, level, n}, `tries`, `data` {name, source, fingerprint}, `seeds`, `commit`, `timings` and
 `environment`. What is missing is left out.
 """
@@ -39,6 +40,7 @@ def markdown(record: Record) -> str:
             "Other figures of the same runs (means, baseline → method)", [_escaped(line) for line in _others(record)]
         ),
         *_lists("Chosen on validation, with a seed of its own", [_escaped(line) for line in _tuning(record)]),
+        *_lists("The same comparison on other data", [_escaped(line) for line in _elsewhere(record)]),
         *_lists("Tried before", [_escaped(line) for line in _tries(record)]),
         _escaped(_timings(record)),
         _escaped(_measured(record)),
@@ -65,7 +67,7 @@ def terminal(record: Record, width: int | None = None, color: bool | None = None
         shown.plain(_sentence(_turned(record))),
         shown.plain(_asked(record["claim"])),
     ]
-    below = [*_others(record), *_tuning(record), *(f"tried before: {t}" for t in _tries(record))]
+    below = [*_others(record), *_tuning(record), *_elsewhere(record), *(f"tried before: {t}" for t in _tries(record))]
     below += [line for line in (_timings(record), _measured(record)) if line]
     lines = [Text(shown.plain(line)) for line in below]
     table = shown.table(columns, rows, width=width)
@@ -123,7 +125,7 @@ def _table(record: Record) -> tuple[list[str], list[list[str]]]:
     """The arms: the metric of every repeat, its mean, and what the arm cost."""
     metric, repeat = record["claim"]["metric"], record["claim"].get("repeat", "seed")
     groups = [*zip(("baseline", "method"), record.get("arms", ()), strict=False)]
-    groups += [("beside", arm) for arm in record.get("checks", ())]
+    groups += [("beside", arm) for arm in _beside(record)]
     paid = [name for name in _COSTS if any(name in (arm.get("costs") or {}) for _, arm in groups)]
     titles = ["", "arm", f"{metric}, every {repeat}", "mean", *(_COSTS[name][0] for name in paid)]
     rows = []
@@ -143,11 +145,27 @@ def _others(record: Record) -> list[str]:
 
 def _tuning(record: Record) -> list[str]:
     lines = []
-    for arm in (*record.get("arms", ()), *record.get("checks", ())):
+    for arm in (*record.get("arms", ()), *_beside(record)):
         for option, scores in (arm.get("tuning") or {}).items():
             tried = ", ".join(f"{value} gave {significant(score)}" for value, score in scores.items())
             chosen = (arm.get("options") or {}).get(option, MISSING)
             lines.append(f"{arm['id']}, {option} = {chosen} ({tried})")
+    return lines
+
+
+def _beside(record: Record) -> list[Mapping[str, Any]]:
+    """The arms beside the primary comparison."""
+    return [check for check in record.get("checks") or () if "data" not in check]
+
+
+def _elsewhere(record: Record) -> list[str]:
+    """The primary comparison on other data, a line each."""
+    lines = []
+    for check in record.get("checks") or ():
+        if "data" in check:
+            means = " → ".join(significant(_mean(check["figures"][arm])) for arm in ("baseline", "method"))
+            shown = effect({**check, "claim": record["claim"]})
+            lines.append(f"{check['data']['name']}: {check['verdict']}, {shown} ({record['claim']['metric']} {means})")
     return lines
 
 
