@@ -30,7 +30,13 @@ STEPS, SOLVED = 200, 0.95
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "batch": 32, "conv": 3, "lr": 3e-3}
 
 LADDERS = {
-    "mqar": ("time=64, pairs=4, symbols=32", "time=64, pairs=8, symbols=64", "", "time=256, pairs=16, symbols=64"),
+    "mqar": (
+        "time=32, pairs=4, symbols=32",
+        "time=64, pairs=4, symbols=32",
+        "time=64, pairs=8, symbols=64",
+        "",
+        "time=256, pairs=16, symbols=64",
+    ),
     "copy-memory": ("delay=20, count=5", "delay=50", "", "delay=200"),
     "selective-copy": ("time=32, count=4", "", "time=128, count=8", "time=128, count=16"),
     "chase": ("hops=1, size=8, asked=8", "hops=1", "", "hops=3"),
@@ -62,7 +68,7 @@ def climbed(setting: str) -> dict[str, Any]:
     figures = judge.evaluate(fitted.model, data, "validation").figures
     metric = judge.metric_of(data)
     share = float(figures[metric]) / attainable(setting)
-    return {"setting": setting, "figure": metric, "value": float(figures[metric]), "share": share}
+    return {"figure": metric, "value": float(figures[metric]), "share": share}
 
 
 def run(file: Path, chosen: list[str]) -> dict[str, Any]:
@@ -73,16 +79,18 @@ def run(file: Path, chosen: list[str]) -> dict[str, Any]:
         old = json.loads(file.read_text(encoding="utf-8"))
         found = old if old["plan"] == plan else found
     for name in chosen:
-        rungs = found["tasks"].setdefault(name, [])
+        rungs = found["tasks"].setdefault(name, {})
         for sizes in LADDERS[name]:
             setting = f"{name}({sizes})" if sizes else name
-            if any(rung["setting"] == setting for rung in rungs):
-                continue
-            if rungs and rungs[-1]["share"] < SOLVED:
+            if setting not in rungs:
+                rungs[setting] = climbed(setting)
+                print(
+                    f"{setting}: {rungs[setting]['figure']} {rungs[setting]['share']:.1%} of what can be had",
+                    flush=True,
+                )
+                write_text(json.dumps(found, indent=1) + "\n", file)
+            if rungs[setting]["share"] < SOLVED:
                 break
-            rungs.append(climbed(setting))
-            print(f"{setting}: {rungs[-1]['figure']} {rungs[-1]['value']:.3f}, {rungs[-1]['share']:.1%}", flush=True)
-            write_text(json.dumps(found, indent=1) + "\n", file)
     return found
 
 

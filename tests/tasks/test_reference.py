@@ -38,6 +38,17 @@ def test_the_plans_are_as_laid_down() -> None:
     assert (decoder.steps, decoder.batch * decoder.length) == (1000, 2048)
     assert replace(decoder, two_way=True) == encoder
     assert replace(encoder, layers=2) == short
+    assert replace(short, corpus="concepts") == reference.PLANS["tiny-encoder-concepts"]
+    # The cache knew these before there was a second corpus.
+    assert "corpus" not in short.identity()
+
+
+def test_made_words_have_an_id_each() -> None:
+    texts, fingerprint = reference.concept_documents()
+    assert fingerprint.startswith("made")
+    tokenizer = reference.PLANS["tiny-encoder-concepts"].tokenizer(texts)
+    roles = len(tokenizer.encode([""])[0])
+    assert [len(ids) - roles for ids in tokenizer.encode(texts[:20])] == [len(text.split()) for text in texts[:20]]
 
 
 def test_initial_weights_are_the_same_where_shapes_agree() -> None:

@@ -1,7 +1,8 @@
 """Reference models: small networks trained here once, on demand, that many systems start from or are judged by.
 
 `tiny-decoder` and `tiny-encoder` are a pair: the same tokens, documents, order, steps and initial weights; only the
-mask and the objective differ. `tiny-encoder-2` is the encoder with its first two layers. All see training groups only.
+mask and the objective differ. `tiny-encoder-2` is the encoder with its first two layers. `tiny-encoder-concepts` is that
+one trained on the documents of `concepts`, with an id for every word. All see training groups only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from twofold.catalog import Steps
 from twofold.checkpoints import cache_dir, folder
 from twofold.data import read, split
 from twofold.data.cache import digest
-from twofold.data.tokenizers import Tokenizer, train_bpe
+from twofold.data.tokenizers import Tokenizer, train_bpe, train_wordpiece
 from twofold.errors import unknown
 from twofold.objectives import Loss, causal, mask_tokens, masked
 from twofold.parts import Mask, SequenceModel, presets
@@ -51,6 +52,11 @@ class Plan:
     steps: int = 1000
     lr: float = 1e-3
     mask_rate: float = 0.15
+    corpus: str = "library"
+
+    def identity(self) -> dict[str, Any]:
+        """What the cache knows it by: every field that is not its usual one was part of it from the start."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("corpus", "library")}
 
     def network(self, vocab: int, seed: int, deepest: int = 4) -> SequenceModel:
         """Fresh weights: where shapes agree, the same for every plan of that width, vocabulary and seed."""
@@ -61,6 +67,10 @@ class Plan:
         initial = full.state_dict()
         net.load_state_dict({name: initial[name] for name in net.state_dict()})
         return net
+
+    def tokenizer(self, texts: Sequence[str]) -> Tokenizer:
+        """Byte-level pairs; of made words, pieces that are whole words."""
+        return train_bpe(texts, self.vocab) if self.corpus == "library" else train_wordpiece(texts, self.vocab)
 
     def loss(self, tokenizer: Tokenizer) -> Callable[[nn.Module, TokenBatch], Loss]:
         """The objective: the next token, or masked tokens."""
@@ -88,6 +98,7 @@ PLANS = {
     "tiny-decoder": Plan(two_way=False),
     "tiny-encoder": Plan(two_way=True),
     "tiny-encoder-2": Plan(two_way=True, layers=2),
+    "tiny-encoder-concepts": Plan(two_way=True, layers=2, corpus="concepts"),
 }
 NAMES = tuple(PLANS)
 
@@ -95,8 +106,8 @@ NAMES = tuple(PLANS)
 @lru_cache(maxsize=4)
 def _trained(name: str, seed: int) -> Path:
     plan = PLANS[name]
-    texts, fingerprint = documents()
-    key = digest(json.dumps(asdict(plan), sort_keys=True), fingerprint, str(seed))[:16]
+    texts, fingerprint = CORPORA[plan.corpus]()
+    key = digest(json.dumps(plan.identity(), sort_keys=True), fingerprint, str(seed))[:16]
     place = cache_dir() / "reference" / f"{name}-{seed}-{key}"
     place.mkdir(parents=True, exist_ok=True)
     with alone(place), progress.stage(f"reference model {name}, seed {seed}", total=1) as stage:
@@ -140,9 +151,19 @@ def documents() -> tuple[list[str], str]:
     return texts, "+".join(rows.fingerprint for rows in sets)
 
 
+def concept_documents() -> tuple[list[str], str]:
+    """The training documents of `concepts`, and its fingerprint."""
+    rows = split(read("concepts"), SHARES)
+    return list(dict.fromkeys(rows.part("train").columns["document"])), rows.fingerprint
+
+
+CORPORA = {"library": documents, "concepts": concept_documents}
+"""What a plan's `corpus` names."""
+
+
 def make(name: str, plan: Plan, texts: Sequence[str], seed: int, place: Path) -> Model:
     """Trains the model in `place/training`, going on from what is there, and saves it as `place/model`."""
-    tokenizer = train_bpe(texts, plan.vocab)
+    tokenizer = plan.tokenizer(texts)
     made = plan.start(tokenizer, seed)
     # Batches come from the decoder's windows for every plan, so that a pair sees the same ones.
     windows = Windows(tokenizer, texts, plan.length, plan.batch, seed)
@@ -157,7 +178,7 @@ def make(name: str, plan: Plan, texts: Sequence[str], seed: int, place: Path) ->
     )
     report = {"steps": history.steps, "seconds": round(history.seconds, 1), "loss": round(history.curve[-1]["loss"], 4)}
     made.net.eval()
-    made.remember(name, {"seed": seed, **asdict(plan)}, report)
+    made.remember(name, {"seed": seed, **plan.identity()}, report)
     made.save(place / "model")
     shutil.rmtree(place / "training", ignore_errors=True)
     return made
@@ -166,8 +187,8 @@ def make(name: str, plan: Plan, texts: Sequence[str], seed: int, place: Path) ->
 def trace(plan: Plan) -> list[float]:
     """Losses of 20 seeded steps of the plan at a small size on a fixed text."""
     texts = [f"{i} times {i} makes {i * i}, and {i} from {3 * i} leaves {2 * i}.\n" for i in range(60)]
-    small = Plan(plan.two_way, plan.layers, dim=32, heads=plan.heads, vocab=320, length=32, batch=4, steps=20)
-    tokenizer = train_bpe(texts, small.vocab)
+    small = Plan(plan.two_way, plan.layers, 32, plan.heads, vocab=320, length=32, batch=4, steps=20, corpus=plan.corpus)
+    tokenizer = small.tokenizer(texts)
     with progress.listening(None):
         history = train(
             small.start(tokenizer, 0).net,

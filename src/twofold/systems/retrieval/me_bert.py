@@ -19,7 +19,7 @@ from twofold.tasks import Analysis, Model, Report
 from twofold.tasks.search import PairBatch, PairBatches, SearchData, SearchSystem
 
 SMALL: dict[str, Any] = {
-    "backbone": "bert-2x64",
+    "backbone": "tiny-encoder-concepts",
     "width": 32,
     "query_tokens": 8,
     "document_tokens": 136,
@@ -41,7 +41,6 @@ SMALL: dict[str, Any] = {
     ),
     simplified=(
         "hard negatives are BM25's, found once, in place of rounds of the model's own",
-        "the claim's encoders start from random weights, not from a masked language model",
         "the hybrid with BM25 is a function of two rankings; its weight is not searched for",
     ),
 )
