@@ -1,8 +1,8 @@
 """Reference models: small networks trained here once, on demand, that many systems start from or are judged by.
 
 `tiny-decoder` and `tiny-encoder` are a pair: the same tokens, documents, order, steps and initial weights; only the
-mask and the objective differ. `tiny-encoder-2` is the encoder with its first two layers, and `tiny-encoder-concepts` the
-same trained on the documents of `concepts`, with an id for every word. All see training groups only.
+mask and the objective differ. `tiny-encoder-2` is the encoder with its first two layers; `tiny-encoder-concepts` is the
+same, trained on the documents of `concepts`, with an id for every word. All see training groups only.
 """
 
 from __future__ import annotations
