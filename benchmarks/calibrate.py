@@ -30,21 +30,15 @@ STEPS, SOLVED = 200, 0.95
 SIZES = {"dim": 64, "layers": 2, "heads": 4, "batch": 32, "conv": 3, "lr": 3e-3}
 
 LADDERS = {
-    "mqar": (
-        "time=32, pairs=4, symbols=32",
-        "time=64, pairs=4, symbols=32",
-        "time=64, pairs=8, symbols=64",
-        "",
-        "time=256, pairs=16, symbols=64",
-    ),
-    "copy-memory": ("delay=20, count=5", "delay=50", "", "delay=200"),
-    "selective-copy": ("time=32, count=4", "", "time=128, count=8", "time=128, count=16"),
-    "chase": ("hops=1, size=8, asked=8", "hops=1", "", "hops=3"),
-    "mirror": ("rows=8, width=8", "", "rows=32, width=32"),
-    "where": ("time=16", "time=32", "", "time=128"),
+    "mqar": ("time=32, pairs=4, symbols=32", "time=64, pairs=4, symbols=32", "time=64, pairs=8, symbols=64", ""),
+    "copy-memory": ("delay=20, count=5", "delay=50", "", "delay=200", "delay=400"),
+    "selective-copy": ("time=16, count=2", "time=24, count=4", "time=32, count=4", ""),
+    "chase": ("hops=1, size=4, asked=4", "hops=1, size=8, asked=8", "hops=1", ""),
+    "mirror": ("rows=8, width=8", "rows=8, width=16", "", "rows=32, width=32"),
+    "where": ("time=16", "time=32", "", "time=128", "time=256"),
     "seq-digits": ("", "permuted=1", "permuted=1, noise=64"),
     "needle": ("time=80", "", "time=256"),
-    "adding": ("time=20", "time=50", "", "time=200"),
+    "adding": ("time=20", "time=50", "", "time=200", "time=400"),
     "icl-linear": ("dim=1, points=8", "dim=2, points=16", "", "dim=8, points=32"),
 }
 """Sizes from easy to hard; "" stands for the defaults."""
