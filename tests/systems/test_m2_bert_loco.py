@@ -149,3 +149,17 @@ def test_what_cannot_be_learned_is_refused() -> None:
     assert alone.loss(model.net, batch).value.item() > 0
     with pytest.warns(UserWarning, match="may be cut"):
         dataclasses.replace(small, document_tokens=8).batches(model, data, 0)
+
+
+def test_documents_of_many_lengths_are_encoded_in_batches() -> None:
+    system = configure("chunks", backbone="encoder-2x32", document_tokens=64, chunk=16)
+    model = system.fit(task("search").read(small_rows()), Steps(1)).model
+    texts = ["short", " ".join(["a longer one, of several chunks"] * 12), *["of one chunk"] * 40] * 8
+    together = model.encode(texts, side="document")
+    alone = model.encode(texts[:1], side="document")
+    torch.testing.assert_close(together.values[0, 0], alone.values[0, 0])
+    assert together.values.shape[1] > alone.values.shape[1] == 1
+    queries = model.encode(["a query"], side="query")
+    assert queries.score(together, model.net.score)[0, 0] == pytest.approx(
+        float(queries.score(alone, model.net.score)[0, 0]), abs=1e-5
+    )

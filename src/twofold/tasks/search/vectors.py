@@ -100,6 +100,12 @@ class Dense(Vectors):
 class Multi(Dense):
     """Several vectors a text, `[n, m, d]`; how they meet the other side's is for the network to say."""
 
+    def joined(self, *others: Self) -> Self:
+        """As `Vectors`; texts with fewer vectors repeat their first, which changes no largest product."""
+        every = [self.values, *(o.values for o in others)]
+        most = max(v.shape[1] for v in every)
+        return type(self)(torch.cat([torch.cat((v, v[:, :1].expand(-1, most - v.shape[1], -1)), 1) for v in every]))
+
 
 @dataclass(frozen=True)
 class Codes(Vectors):
