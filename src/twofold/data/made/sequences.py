@@ -316,7 +316,7 @@ KINDS: dict[str, type[Any]] = {
         *(SeqDigits, Needle, Adding, LinearInContext),
     )
 }
-"""Kinds of sequence by name. Default sizes up to `where` are calibrated ones; those of the others are not yet."""
+"""Kinds of sequence by name. What plain attention solves of each is in docs/data/calibrated.json."""
 
 _WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")
 
