@@ -151,6 +151,8 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The file of a person's own systems; they are forgotten after the test."""
+    for id in ("bm25", "stat"):  # a module that is first imported below would be forgotten as well
+        register.resolve(id)
     monkeypatch.setattr(register._registered, "classes", dict(register._registered.classes))
     file = tmp_path / "mine.py"
     file.write_text(OWN)
