@@ -15,22 +15,18 @@ def matrix(
     galleries: Sequence[np.ndarray],
     asked: np.ndarray,
     known: np.ndarray,
-    classes: Sequence[np.ndarray] | None = None,
 ) -> Matrix:
     """`C[i, j]`: share of queries, by model i, whose nearest gallery item by cosine, by model j, is of their class.
 
     Args:
         queries, galleries: features `[n, d]` and `[m, d]` by each model.
         asked, known: classes of the queries and of the gallery.
-        classes: those that are in each model's gallery, and asked for there; None: all.
     """
     q, g = ([_unit(features) for features in each] for each in (queries, galleries))
     found = np.zeros((len(q), len(g)))
     for j, b in enumerate(g):
-        here, held = (np.ones(len(of), bool) if classes is None else np.isin(of, classes[j]) for of in (asked, known))
         for i, a in enumerate(q):
-            nearest = known[held][(a[here] @ b[held].T).argmax(1)]
-            found[i, j] = float((nearest == asked[here]).mean())
+            found[i, j] = float((known[(a @ b.T).argmax(1)] == asked).mean())
     return found
 
 

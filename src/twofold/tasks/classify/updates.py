@@ -158,7 +158,6 @@ class UpdatedClassifier(TrainedSystem, Change, Analysis):
             raise UserError(f"{data.name}: the study needs one class an item, in a column 'label'")
         if (model is None) != (self.new is None):
             raise UserError("a comparison takes two models: the older one, and the newer one as --set new=FOLDER")
-        seen: list[np.ndarray] | None = None
         if model is not None and self.new is not None:
             models = (model, load(self.new))
             features = [(_features(m, data, "test"), _features(m, data, "train")) for m in models]
@@ -168,15 +167,16 @@ class UpdatedClassifier(TrainedSystem, Change, Analysis):
                     f"{model.name} makes {widths[0]} features and {self.new} {widths[1]}; they must be equal"
                 )
         else:
-            features, seen = self.stream(data, seed)
+            features = self.stream(data, seed)
         asked, known = data.part("test")[1], data.part("train")[1]
-        found = matrix([q for q, _ in features], [g for _, g in features], asked, known, seen)
+        found = matrix([q for q, _ in features], [g for _, g in features], asked, known)
         return _report(found)
 
-    def stream(self, data: ClassifyData, seed: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
-        """Features of test and training images by the model of each task, and the classes that it knew.
+    def stream(self, data: ClassifyData, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Features of test and training images by the model of each task. Classes come in, and networks are replaced.
 
-        Classes come in, and networks are replaced. A model's gallery holds the classes that there were.
+        Every gallery holds all classes, also those that its model never learned: among the few that it knows, hardly
+        any image is mistaken, so that no newer model could do better.
         """
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
@@ -208,7 +208,7 @@ class UpdatedClassifier(TrainedSystem, Change, Analysis):
                     found.append((old(asked).float().numpy(), old(pixels).float().numpy()))
                 kept += [random.permutation(np.flatnonzero(values == c))[: self.replay] for c in group]
                 stage.advance()
-        return found, [np.concatenate(groups[: number + 1]) for number in range(self.tasks)]
+        return found
 
     def pretrained(self, pixels: Tensor, hidden: int, seed: int) -> PixelPerceptron:
         """A wider network that has learnt, without any class, by how much turned and shifted images were turned."""
