@@ -90,12 +90,15 @@ def test_the_claims_arms_cost_the_same_but_for_the_routers() -> None:
     assert (dense.batch, dense.length) == (sparse.batch, sparse.length)
 
 
-def test_nothing_looks_ahead_to_the_bit(data) -> None:
-    net = configure("smlp").small().start(data, 0).net.eval()
+def test_nothing_looks_ahead(data) -> None:
+    # In double precision and to rounding: how many tokens an expert has decides which routine multiplies them, and so
+    # the last bits of each.
+    net = configure("smlp").small().start(data, 0).net.eval().double()
     shift = torch.randint(0, 200, (2, 12))
     changed = shift.clone()
     changed[:, 8:] = (changed[:, 8:] + 1) % 200
-    assert torch.equal(net(shift)[:, :8], net(changed)[:, :8])
+    torch.testing.assert_close(net(shift)[:, :8], net(changed)[:, :8], rtol=0, atol=1e-12)
+    assert not torch.allclose(net(shift)[:, 8:], net(changed)[:, 8:])
 
 
 def test_experts_share_a_batch_alike_while_training(data) -> None:
