@@ -6,8 +6,8 @@ A claim about mixers says nothing where its baseline stands at the floor or at t
 sizes from easy to hard, and dense causal attention (two layers of width 64, four heads, rotary positions, each mixer
 reading through a convolution of width 3) climbs it: 200 steps of 32 sequences at a rate of 3e-3, one seed. A rung is
 solved at 95 % of what can be had: of accuracy, or of the R² of the best answer there is. It stops at the first rung
-that is not. The last one solved is what a task's default sizes are, and the file says what was measured; a run goes on
-where another stopped. One thread takes half an hour.
+that is not. A claim whose baseline is attention says little beyond the last rung that was solved. A run goes on where
+another stopped.
 """
 
 from __future__ import annotations

@@ -258,3 +258,17 @@ def test_a_study_takes_no_other_data(coin, tmp_path, monkeypatch) -> None:
     reproduce("coin", folder=tmp_path)
     with pytest.raises(UserError, match="only claims about models"):
         reproduce("coin", folder=tmp_path, data="kinds")
+
+
+def test_what_was_tried_before_stays_in_the_record(coin, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    reproduce("coin", folder=tmp_path)
+    assert reproduce("coin", folder=tmp_path)["tries"] == []
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, says="in other words", minutes=9))
+    assert reproduce("coin", folder=tmp_path)["tries"] == []
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, data="other seeds"))
+    record = reproduce("coin", folder=tmp_path)
+    (tried,) = record["tries"]
+    assert (tried["verdict"], tried["data"]) == ("holds", "seeds")
+    assert "on seeds" in reports.markdown(record)
+    assert len(reproduce("coin", folder=tmp_path)["tries"]) == 1

@@ -155,12 +155,14 @@ class _Reproduction:
         commit: str | None,
     ) -> dict[str, Any]:
         verdict = self._verdict(*(runs[arm.label] for arm, _ in arms))
-        tried, elsewhere = list((self.before or {}).get("tries", [])), checks_elsewhere(self.before)
-        if self.before is not None and self.before.get("traces") != self._trace_digests():
-            elsewhere = []  # of other code
-            tried.append(
-                {k: self.before[k] for k in ("verdict", "effect", "commit", "configuration") if k in self.before}
-            )
+        before, configuration = self.before or {}, [arm.label for arm, _ in arms]
+        tried, elsewhere = list(before.get("tries", [])), checks_elsewhere(before)
+        same_code = before.get("traces") == self._trace_digests()
+        if before and not (same_code and _asked(before["claim"]) == _asked(self.claim.as_dict())):
+            told = {k: before[k] for k in ("verdict", "why", "effect", "commit", "configuration") if k in before}
+            tried.append({**told, "data": before["claim"]["data"], "budget": before["claim"].get("budget")})
+        if not same_code or before.get("configuration") != configuration:
+            elsewhere = []  # they are of other arms
         return {
             "id": self.id,
             "verdict": verdict.name,
@@ -173,7 +175,7 @@ class _Reproduction:
             "data": self.data,
             "seeds": list(self.seeds),
             "traces": self._trace_digests(),
-            "configuration": [arm.label for arm, _ in arms],
+            "configuration": configuration,
             "commit": commit,
             "environment": costs.environment(),
         }
@@ -274,6 +276,12 @@ class _Elsewhere(_Reproduction):
         if not dry_run:
             records.write(record, self.folder)
         return record
+
+
+def _asked(claim: Mapping[str, Any]) -> Any:
+    """What of a claim decides its outcome, as a file has it."""
+    words = ("says", "paper", "minutes", "side")
+    return json.loads(json.dumps({k: v for k, v in claim.items() if k not in words}, default=list))
 
 
 def checks_elsewhere(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -174,7 +174,9 @@ def _tries(record: Record) -> list[str]:
     for tried in record.get("tries") or ():
         between = " → ".join(map(str, tried.get("configuration") or ()))
         shown = effect({**tried, "claim": record["claim"]})
-        note = f": {tried['why']}" if tried.get("why") else ""
+        where = f" on {tried['data']}" if tried.get("data") else ""
+        where += "".join(f", {value:,} {name}" for name, value in (tried.get("budget") or {}).items())
+        note = where + (f": {tried['why']}" if tried.get("why") else "")
         lines.append(f"{tried.get('verdict', MISSING)}, {shown}{f', {between}' if between else ''}{note}")
     return lines
 
