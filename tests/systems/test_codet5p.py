@@ -20,6 +20,7 @@ from twofold.tasks.inputs import TokenInputs
 from twofold.tasks.language import LanguageModel
 from twofold.tasks.search import PairBatch, WritingModel
 from twofold.tasks.search.writing import ON_CODE, ON_PAIRS, SENTINELS, belonging
+from twofold.tasks.search.writing_losses import contrasted
 
 CODE = "def scale(items, rate):\n    total = sum(items)\n    return [total * rate for one in items if one]\n"
 
@@ -102,7 +103,7 @@ def test_the_queue_forgets_the_oldest_and_never_counts_what_belongs_together(dat
     system, model, given = started(data, momentum=1.0)
     batch, net = given(0, 0.5), model.net
     own = [each.embed(net).detach() for each in (batch.source, batch.code)]
-    first, again = (system.contrasted(net, batch).value for _ in range(2))
+    first, again = (contrasted(net, batch, system.momentum).value for _ in range(2))
     assert len(net.momentum.queue) == len(batch.pairs)
     for found, held in ((first, 0), (again, len(batch.pairs))):
         expected = by_hand(own, float(net.momentum.temperature.detach()), batch.pairs, held)
@@ -137,7 +138,7 @@ def test_the_slow_encoder_follows_and_is_not_optimised(data) -> None:
     with pytest.raises(UserError, match="share"):
         slow.follow(source, 1.5)
     system, model, given = started(data)
-    system.contrasted(model.net, given(0, 0.5)).value.backward()
+    contrasted(model.net, given(0, 0.5), system.momentum).value.backward()
     assert all(p.grad is None for p in model.net.momentum.encoder.parameters())
     assert model.net.momentum.scale.grad is not None
     with pytest.raises(UserError, match="would hold all 16"):
