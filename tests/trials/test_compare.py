@@ -15,7 +15,7 @@ from twofold.tasks import Fitted, ModelSystem, load
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
 from twofold.training import History
-from twofold.trials import plan
+from twofold.trials import findings, plan
 from twofold.trials.arms import choose, parse, split_arms
 from twofold.trials.compare import compare
 
@@ -142,6 +142,14 @@ def test_more_arms_than_the_minutes_allow_are_raced(file, tmp_path, quick, runne
     kept = [r for r in found["rows"] if not r["status"].startswith("dropped at 25")]
     assert max(r["rungs"][0]["validation"] for r in dropped) <= min(r["rungs"][0]["validation"] for r in kept)
     assert any("raced" in note for note in found["notes"])
+
+
+def test_a_choice_that_rests_on_little_says_so(file, tmp_path, quick) -> None:
+    found = compare("search", file, systems=["bm25"], minutes=0.1, out=tmp_path / "out")
+    count = found["data"]["counts"]["validation"]["queries"]
+    assert any("too few" in note for note in found["notes"]) == (0 < count < findings.FEW)
+    assert any("rests on 2 " in note for note in findings.about({"share": 1.0, "raced": False}, "float32", 2))
+    assert not any("rests on" in note for note in findings.about({"share": 1.0, "raced": False}, "float32", 20))
 
 
 def test_the_pilot_measures_what_grows_with_the_data(file) -> None:

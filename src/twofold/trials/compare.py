@@ -313,12 +313,13 @@ class _Comparison:
         """Writes `compare.json` and `report.html`."""
         items = {label: place.items() for label, place in self.places.items()}
         tested = {label: found["test"] for label, found in items.items() if "test" in found}
+        judged = max((len(found["validation"]) for found in items.values() if "validation" in found), default=0)
         data = {
             "format": FORMAT,
             **findings.of(self.task, self.metric, list(self.measured.values()), tested, chosen, self.seed),
             "data": self.task.describe(self.data),
             "best": str(self.out / "best") if chosen is not None else None,
-            "notes": [*findings.about(plan, computing.dtype()), *self.notes],
+            "notes": [*findings.about(plan, computing.dtype(), judged), *self.notes],
             "budget": findings.budget(plan, self.minutes),
             "spent_minutes": round(self.spent / 60, 2),
             "environment": costs.environment(),

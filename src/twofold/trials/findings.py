@@ -15,6 +15,8 @@ from twofold.tasks import Task
 from twofold.trials.arms import Measured
 from twofold.trials.plan import RUNGS
 
+FEW = 20  # validation items below which a choice is hardly more than a guess
+
 
 def of(
     task: Task,
@@ -67,8 +69,14 @@ def sentence(task: Task, metric: str, chosen: Measured | None, tested: Mapping[s
     return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}."
 
 
-def about(plan: Mapping[str, Any], dtype: str) -> list[str]:
-    """What a reader must know of how the figures were made."""
+def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW) -> list[str]:
+    """What a reader must know of how the figures were made.
+
+    Args:
+        plan: what was decided before the first arm.
+        dtype: what networks compute in.
+        judged: items of the validation part that the choice rests on.
+    """
     notes = []
     if plan["share"] < 1:
         needed, kept = f"{plan['minimum']:.1f}", f"{plan['share']:.0%}"
@@ -77,6 +85,8 @@ def about(plan: Mapping[str, Any], dtype: str) -> list[str]:
         rungs = " and ".join(f"{r:.0%}" for r in RUNGS[:-1])
         notes.append(f"raced: the worse half was dropped at {rungs} of the budget")
     notes.append("choices were made on the validation part; quality is shown on the test part")
+    if 0 < judged < FEW:
+        notes.append(f"the choice rests on {judged} validation items, too few to be sure of it; more data would help")
     notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {dtype}")
     return notes
 
