@@ -73,7 +73,7 @@ def main() -> None:
     clock.watch(judge, "evaluate", "evaluating")
     clock.watch(judge, "ready", "the best one's index")
     clock.watch(judge, "requests", "evaluating")  # encodes the tested documents, which the test then finds encoded
-    clock.watch(comparison.planning, "pilot", "pilot")
+    clock.watch(comparison.pilots, "pilot", "pilot")
     clock.watch(comparison.latency, "serving", "latencies")
     clock.watch(comparison, "recommend", "choosing")
     clock.watch(comparison._Comparison, "_report", "report")

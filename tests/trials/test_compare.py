@@ -15,7 +15,7 @@ from twofold.tasks import Fitted, ModelSystem, load
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
 from twofold.training import History
-from twofold.trials import findings, plan
+from twofold.trials import findings, pilot, plan
 from twofold.trials.arms import choose, parse, split_arms
 from twofold.trials.compare import compare
 
@@ -40,7 +40,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(plan, "ENDING", 0.5)
     monkeypatch.setattr(plan, "SHORTEST", 0.5)
     cheap = plan.Cost(prepare_fixed=0.05, prepare=0.1, evaluate=0.1)
-    monkeypatch.setattr(plan, "pilot", lambda task, arms, data, seconds: {arm.label: cheap for arm, _ in arms})
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cheap for arm, _ in arms})
 
 
 def test_table_folder_and_best_model(file, tmp_path, quick) -> None:
@@ -154,14 +154,14 @@ def test_a_choice_that_rests_on_little_says_so(file, tmp_path, quick) -> None:
 
 def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
     task = task_named("search")
-    costs = plan.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))
+    costs = pilot.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))
     assert len(costs) == 2
     assert all(c.prepare_fixed > 0 and c.prepare >= 0 and c.evaluate >= 0 for c in costs.values())
 
 
 def test_a_pilot_without_time_for_second_runs_takes_the_first_to_grow(file) -> None:
     task = task_named("search")
-    (cost,) = plan.pilot(task, choose("search", [SMALL]), task.read(file), seconds=0.0).values()
+    (cost,) = pilot.pilot(task, choose("search", [SMALL]), task.read(file), seconds=0.0).values()
     assert cost.prepare_fixed == 0
     assert cost.prepare > 0
     assert cost.evaluate > 0
@@ -171,10 +171,32 @@ def test_small_data_are_not_cut_by_noise() -> None:
     task = task_named("search")
     texts = {"query": [f"query {i}" for i in range(80)], "document": [f"text {i} of some words" for i in range(80)]}
     data = task.read(Rows.of(texts))
-    costs = plan.pilot(task, choose("search", ["bm25", SMALL]), data)
+    costs = pilot.pilot(task, choose("search", ["bm25", SMALL]), data)
     made = plan.decide(costs, trained=1, minutes=2, spent=0)
     assert made.share == 1.0
     assert made.minimum < 2
+
+
+def test_an_arm_that_would_cost_all_others_their_data_is_left_out() -> None:
+    costs = {f"quick {i}": plan.Cost(1.0, 10.0, 20.0) for i in range(4)}
+    slow = {"slow": plan.Cost(5.0, 0.0, 30_000.0)}
+    assert plan.too_slow(costs | slow, ["quick 0", "slow"], minutes=8, spent=0) == ["slow"]
+    assert plan.too_slow(costs | slow, ["quick 0", "slow"], minutes=3_000, spent=0) == []  # there is time for it
+    assert plan.too_slow(costs, ["quick 0"], minutes=0.5, spent=0) == []  # all alike
+
+
+def test_what_is_left_out_is_told_and_not_run(file, tmp_path, quick, monkeypatch) -> None:
+    cost = {"bm25": plan.Cost(0.0, 0.0, 0.1), "gtr": plan.Cost(0.0, 0.0, 9_000.0)}
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cost[arm.id] for arm, _ in arms})
+    arms = choose("search", ["bm25", "bm25(k1=2.0)", SMALL])
+    monkeypatch.setattr("twofold.trials.compare.choose", lambda task, systems: arms)
+    found = compare("search", file, systems=["all"], minutes=0.1, out=tmp_path / "out")
+    slow = next(row for row in found["rows"] if row["id"] == "gtr")
+    assert slow["status"] == "left out: it needs about 150 minutes here for the whole data"
+    assert slow["quality"] is None
+    assert not any("cut" in note for note in found["notes"])
+    assert "left out" in (tmp_path / "out" / "report.html").read_text()
+    assert compare("search", file, systems=["all"], minutes=0.1, out=tmp_path / "out")["rows"] == found["rows"]
 
 
 def test_too_few_minutes_cut_the_pool_and_say_so() -> None:

@@ -29,7 +29,7 @@ class Measured:
 
     Args:
         id: of the system or baseline; `label` names its options too.
-        status: "measured", "dropped at … of the budget", or "failed: …".
+        status: "measured", "dropped at … of the budget", "left out: …" or "failed: …".
         share: of the training budget that it has spent.
         validation: the main figure on the validation part.
         quality: the main figure on the test part, with its interval.
@@ -60,7 +60,12 @@ class Measured:
     @property
     def alive(self) -> bool:
         """Whether it is still in the comparison."""
-        return not self.status.startswith(("dropped", "failed"))
+        return not self.left_out and not self.status.startswith(("dropped", "failed"))
+
+    @property
+    def left_out(self) -> bool:
+        """Whether it was too slow to begin with."""
+        return self.status.startswith("left out")
 
 
 class Place:

@@ -18,6 +18,7 @@ from twofold.tasks import Model, ModelSystem, load
 from twofold.tasks import task as task_named
 from twofold.tasks.inputs import keeping
 from twofold.trials import findings, latency
+from twofold.trials import pilot as pilots
 from twofold.trials import plan as planning
 from twofold.trials.arms import Measured, Place, choose, write_json
 from twofold.trials.recommend import recommend
@@ -95,7 +96,8 @@ class _Comparison:
         self.data = self.task.read(source if source is not None else self.task.default_data, columns)
         self.metric = self.task.metric_of(self.data)
         self.notes: list[str] = list(self.task.describe(self.data)["notes"])
-        self.arms = self._able(named=systems is not None and list(systems) != ["all"])
+        self.named = systems is not None and list(systems) != ["all"]
+        self.arms = self._able()
         self.spent_before = self._open(fresh)
         self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
         self.models: dict[str, Model] = {}
@@ -124,14 +126,14 @@ class _Comparison:
         finally:
             self._keep_time()
 
-    def _able(self, named: bool) -> list[tuple[Arm, ModelSystem]]:
+    def _able(self) -> list[tuple[Arm, ModelSystem]]:
         """The arms that can work with the data; one that was named and cannot is an error, others are told of."""
         able = []
         for arm, system in self.arms:
             reason = system.serves(self.data)
             if reason is None:
                 able.append((arm, system))
-            elif named:
+            elif self.named:
                 raise UserError(f"{arm.label} cannot take part: {reason}; leave it out of --systems")
             else:
                 self.notes.append(f"{arm.label} takes no part: {reason}")
@@ -188,11 +190,17 @@ class _Comparison:
         if file.exists():
             kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return kept
-        pilot = planning.pilot(self.task, self.arms, self.data, planning.PILOT * self.minutes * 60)
-        trained = sum(system.trains for _, system in self.arms)
-        plan = planning.decide(pilot, trained, self.minutes, self.spent)
-        later = sum(c.at(plan.share) for label, c in pilot.items() if self.measured[label].trains)
-        ready = plan.share * max(c.ready for c in pilot.values())
+        found = pilots.pilot(self.task, self.arms, self.data, pilots.SHARE * self.minutes * 60)
+        names = [arm.label for arm, system in self.arms if system.trains]
+        if not self.named:
+            for label in planning.too_slow(found, names, self.minutes, self.spent):
+                measured, needed = self.measured[label], found.pop(label).whole / 60
+                measured.status = f"left out: it needs about {needed:,.0f} minutes here for the whole data"
+                self.places[label].save(measured)
+        trained = len(found.keys() & set(names))
+        plan = planning.decide(found, trained, self.minutes, self.spent)
+        later = sum(c.at(plan.share) for label, c in found.items() if self.measured[label].trains)
+        ready = plan.share * max(c.ready for c in found.values())
         made = {
             **plan.as_dict(),
             "trained": trained,
@@ -204,7 +212,8 @@ class _Comparison:
 
     def _train(self, plan: dict[str, Any]) -> None:
         """Gives every trained arm the same seconds; halves the field at each rung when they are raced."""
-        trained = [(arm, system) for arm, system in self.arms if system.trains]
+        started = [(arm, system) for arm, system in self.arms if system.trains]
+        trained = [(arm, system) for arm, system in started if not self.measured[arm.label].left_out]
         if not trained:
             return
         if plan["train_seconds"] is None:

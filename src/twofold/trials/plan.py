@@ -1,24 +1,19 @@
-"""How a comparison spends its minutes: a pilot on a few items, then shares of the time that are kept."""
+"""How a comparison spends its minutes: shares of the time, decided once and kept."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Sequence
+import statistics
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from twofold import progress
-from twofold.catalog import Arm
-from twofold.tasks import ModelSystem, Task
-
 SHORTEST = 20.0  # seconds of training below which an arm is not given a fair chance
 TRAINING = 0.3  # of the minutes, shared by the arms that train: less, and the data are cut instead
 FULL = 45.0  # seconds of training a piece below which arms are raced
 RUNGS = (0.25, 0.5, 1.0)
-PILOT = 0.2  # of the minutes, at most, for second runs of the pilot
+SLOW = 10.0  # times the median arm's seconds: an arm that takes more is not worth the others' data
 ENDING = 6.0  # report, latencies, writing
 
 
@@ -43,6 +38,11 @@ class Cost:
         """Seconds beside training, when that share of the data is kept."""
         return self.prepare_fixed + share * (self.prepare + self.evaluate)
 
+    @property
+    def whole(self) -> float:
+        """Seconds beside training on the whole data, an index of it included."""
+        return self.at(1.0) + self.ready
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,68 +66,24 @@ class Plan:
         return asdict(self)
 
 
-def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, seconds: float = math.inf) -> dict[str, Cost]:
-    """What each arm costs, from two small runs: what differs between them grows with the data.
+def too_slow(costs: dict[str, Cost], trained: Collection[str], minutes: float, spent: float) -> list[str]:
+    """Arms for whose sake most of the data would be cut, for all: far slower than the median, and left out for that.
 
-    Only the validation part is evaluated; the test part is taken to cost as much an item. Where a second run would end
-    after `seconds`, all of the first is taken to grow with the data, which is more than it will be.
+    Args:
+        costs: of every arm, by label.
+        trained: labels of those that train.
+        minutes: the person's.
+        spent: seconds that are gone already.
     """
-    started = time.monotonic()
-    costs: dict[str, Cost] = {}
-    few, more = _samples(task, data)
-    grown = (_size(task, more) - _size(task, few)) / _size(task, data)
-    further = _size(task, more, "validation") - _size(task, few, "validation")
-    warm = False
-    with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
-        for arm, system in arms:
-            if system.trains and not warm:
-                _seconds(task, system, few)  # kernels are chosen at the first pass of a process
-                warm = True
-            small = _seconds(task, system, few)
-            if time.monotonic() - started + sum(small) * _size(task, more) / _size(task, few) > seconds:
-                whole = small[0] * _size(task, data) / _size(task, few)
-                costs[arm.label] = _cost(task, data, 0.0, whole, small[1] / max(_size(task, few, "validation"), 1))
-            else:
-                large = _seconds(task, system, more)
-                prepare = max(0.0, large[0] - small[0]) / grown if grown else 0.0
-                judged = (
-                    max(0.0, large[1] - small[1]) / further
-                    if further
-                    else large[1] / max(_size(task, more, "validation"), 1)
-                )
-                costs[arm.label] = _cost(task, data, small[0], prepare, judged)
-            stage.advance(note=arm.label)
-    return costs
-
-
-def _samples(task: Task, data: Any) -> tuple[Any, Any]:
-    """A little of the data, and more; data so small that a cut leaves it whole are both."""
-    few = task.cut(data, 0.015)
-    for share in (0.06, 0.25, 1.0):
-        more = task.cut(data, share) if share < 1 else data
-        if _size(task, more) >= 2 * _size(task, few):
+    slow: list[str] = []
+    typical = statistics.median(cost.whole for cost in costs.values())
+    for label in sorted(costs, key=lambda label: -costs[label].whole):
+        left = {other: cost for other, cost in costs.items() if other not in slow}
+        share = decide(left, len(left.keys() & set(trained)), minutes, spent).share
+        if share >= 0.5 or costs[label].whole <= SLOW * typical:
             break
-    return few, more
-
-
-def _cost(task: Task, data: Any, fixed: float, prepare: float, each: float) -> Cost:
-    """From what preparing takes and what evaluating one item does."""
-    train, validation, test = (each * _size(task, data, part) for part in ("train", "validation", "test"))
-    return Cost(fixed, prepare, validation + test, validation, train)
-
-
-def _seconds(task: Task, system: ModelSystem, data: Any) -> tuple[float, float]:
-    """Of all that goes before the first step of training, and of evaluating the validation part."""
-    started = time.perf_counter()
-    model = system.rehearse(data)
-    fitted = time.perf_counter()
-    task.evaluate(model, data, "validation")
-    return fitted - started, time.perf_counter() - fitted
-
-
-def _size(task: Task, data: Any, part: str | None = None) -> int:
-    counts = task.describe(data)["counts"]
-    return sum(sum(c.values()) for name, c in counts.items() if part in (None, name))
+        slow.append(label)
+    return slow
 
 
 def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -> Plan:

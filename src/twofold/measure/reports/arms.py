@@ -18,6 +18,7 @@ def legend(rows: Iterable[Row], brackets: bool = False) -> str:
         ("★", "recommended"),
         ("●", "on the Pareto front of quality and latency"),
         ("↓", "dropped early"),
+        ("–", "left out"),
         ("×", "failed"),
     ]
     words = [f"{sign} {meaning}" for sign, meaning in parts if sign in marks]
@@ -35,7 +36,7 @@ def mark(row: Row) -> str:
         return "★"
     if row.get("pareto"):
         return "●"
-    return "↓" if status.startswith("dropped") else ""
+    return "↓" if status.startswith("dropped") else "–" if status.startswith("left out") else ""
 
 
 def aside(row: Row) -> bool:

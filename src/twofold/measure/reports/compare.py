@@ -9,7 +9,7 @@ The data is what `compare` writes as JSON:
     beside              names of figures that stand beside the main one
     rows                one an arm: id, label, title, quality {mean, low, high}, parameters, megabytes,
                         train_seconds, latency_ms {median, p95}, peak_mb, pareto, recommended,
-                        status ("measured", "dropped at …", "failed: …"),
+                        status ("measured", "dropped at …", "left out: …", "failed: …"),
                         curve [{seconds, loss}], validation [{seconds, <metric>}],
                         figures {name: value}, tables [{title, columns, rows}],
                         rungs [{share, validation}], trains (False: it takes no part in the curves)
