@@ -90,6 +90,10 @@ def test_python_folders_give_functions(tmp_path: Path) -> None:
         ({"a_bin": "x"}, r"holds no file that can be read \(found: a\.bin\)"),
         ({"a_csv": "text\nx\n", "b_md": "y"}, r"holds tables \(a\.csv\) and texts \(b\.md, …\); name one"),
         ({"a_csv": "text\nx\n", "b_tsv": "text\nx\n"}, r"tables of several formats \(csv, tsv\); name one"),
+        (
+            {"films_csv": "film,title\n1,x\n", "ratings_csv": "film,user,time\n1,2,3\n"},
+            r"different tables: films\.csv has the column 'title', ratings\.csv does not; name one",
+        ),
         ({"a_py": "x = 1\n"}, "hold no function with a docstring"),
         ({"a_txt": b"\xff\x00"}, r"none of the 1 files in .* can be read; the first: .* is not UTF-8"),
         ({"train_csv": "text\nx\n", "test_csv": ""}, r"test\.csv is empty"),

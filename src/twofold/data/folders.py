@@ -115,7 +115,15 @@ def _read_shards(folder: Path, paths: list[Path], unit: Unit, header: bool) -> T
     formats = sorted({str(format_of(path)) for path in paths})
     if len(formats) > 1:
         raise UserError(f"{folder} holds tables of several formats ({listed(formats)}); name one of the files")
-    return concatenate(read_file(path, unit, header) for path in paths)
+    tables = {path.name: read_file(path, unit, header) for path in paths}
+    widest = max(tables, key=lambda name: len(tables[name]))
+    for name, table in tables.items():
+        if strange := [column for column in table if column not in tables[widest]]:
+            raise UserError(
+                f"{folder} holds different tables: {name} has the column {strange[0]!r}, {widest} does not; "
+                "name one of the files"
+            )
+    return concatenate(tables.values())
 
 
 def _text_files(folder: Path) -> list[Path]:
