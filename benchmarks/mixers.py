@@ -5,9 +5,10 @@
 
 Three tables, every mixer at width 256 and one row. *Length*: a forward pass and a training pass (forward and backward)
 at each length, as a ratio to dense causal attention in the same round, and the exponent p of time ~ T^p between the two
-longest, beside the exponent of the operations. *Decoding*: one token with the cache of a long context already there,
-beside one with a short context. *Scan*: a training pass of `selective_scan` beside the same recurrence as a loop under
-autograd. `x-transformers` (its attention) and `mambapy` (its scan) take part where they are installed.
+longest, beside the exponent of the operations. Four linear maps alone, as attention has them, show how time grows
+where operations grow like T and only memory is farther away. *Decoding*: one token with the cache of a long context
+already there, beside one with a short context. *Scan*: a training pass of `selective_scan` beside the same recurrence
+as a loop under autograd. `x-transformers` (its attention) and `mambapy` (its scan) take part where they are installed.
 
 What bounds them: attention, its T² logits from about 1,000 tokens on; patterns, the logits of the pairs that they see,
 written and read where attention's kernel keeps them in the cache; SSD, the elementwise decays inside a chunk
@@ -52,6 +53,7 @@ from twofold.parts.scans import selective_scan
 
 DIM, HEADS = 256, 4
 PEER = "x-transformers' attention"
+MAPS = "four linear maps alone"
 
 
 def mixers() -> dict[str, Mixer]:
@@ -119,6 +121,8 @@ def by_length(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
     theirs, rows = peer(), []
     if theirs is not None:
         made[PEER], work[PEER] = theirs, work["attention"]
+    made[MAPS] = torch.nn.Sequential(*(torch.nn.Linear(DIM, DIM, bias=False) for _ in range(4)))
+    work[MAPS] = {t: 8.0 * t * DIM**2 for t in lengths}
     for kind, prepare in (("forward", forward), ("training", training)):
         found: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in made}
         for length in lengths:
