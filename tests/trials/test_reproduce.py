@@ -251,6 +251,13 @@ def test_other_data_are_checks_of_a_record(guesses, tmp_path) -> None:
     again = reproduce("most-frequent", folder=tmp_path)
     assert again["checks"] == [check]  # the claim itself measured again does not lose it
     assert reproduce("most-frequent", folder=tmp_path, data=str(guesses))["checks"] == [check]
+    renamed = guesses.with_name("renamed.csv")
+    renamed.write_text(guesses.read_text().replace("text,label", "words,kind"))
+    with pytest.raises(UserError, match="--columns"):
+        reproduce("most-frequent", folder=tmp_path, data=str(renamed))
+    columns = {"text": "words", "label": "kind"}
+    found = reproduce("most-frequent", folder=tmp_path, data=str(renamed), columns=columns)["checks"]
+    assert found == [check, {**check, "data": {**check["data"], "name": "renamed"}}]
 
 
 def test_a_study_takes_no_other_data(coin, tmp_path, monkeypatch) -> None:

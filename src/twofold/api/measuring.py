@@ -145,6 +145,7 @@ def reproduce(
     dry_run: bool = False,
     records: str | Path | None = None,
     data: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Measures the claim of a system again, baseline and method side by side, and records the outcome.
 
@@ -161,6 +162,7 @@ def reproduce(
         records: the folder that the record goes to.
         data: other data than the claim's: a file, a folder or a name. What comes out goes into the record's checks; its
             verdict stays.
+        columns: the task's column names to those of the other data.
 
     Returns:
         The record: `verdict`, `why`, `effect` with its interval, every repeat of every `arms`, `environment`, …
@@ -180,4 +182,5 @@ def reproduce(
         dry_run=dry_run,
         folder=records,
         data=data,
+        columns=columns,
     )

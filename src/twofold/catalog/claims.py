@@ -88,6 +88,7 @@ class Claim:
         paper: the figure the paper reports.
         arms: the baseline, then the method.
         data: the data set's name.
+        columns: wanted names of columns to the data's, where they have others.
         metric: the figure that is compared.
         by: the smallest effect that counts (of the logarithms' difference when `scale="ratio"`).
             For a parity claim: the largest loss that is allowed.
@@ -134,6 +135,7 @@ class Claim:
     trial: Mapping[str, Any] = field(default_factory=dict)
     tune_by: str | None = None
     minutes: float = 4.0
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.repeats < 3:

@@ -94,6 +94,7 @@ def reproduce(arguments: Namespace) -> int:
         dry_run=arguments.dry_run,
         records=arguments.records,
         data=arguments.data,
+        columns=columns(arguments.columns),
     )
     if arguments.json:
         output.as_json(record)

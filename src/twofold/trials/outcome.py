@@ -179,9 +179,9 @@ def _rows(name: str, shares: tuple[float, float, float]) -> Rows:
 
 
 def _task_data(task: Task, claim: Claim) -> Any:
-    return _read(task.name, claim.data)
+    return _read(task.name, claim.data, tuple(claim.columns.items()))
 
 
 @lru_cache(maxsize=2)
-def _read(task: str, source: str) -> Any:
-    return task_named(task).read(source)
+def _read(task: str, source: str, columns: tuple[tuple[str, str], ...]) -> Any:
+    return task_named(task).read(source, dict(columns) or None)

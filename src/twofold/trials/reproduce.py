@@ -39,6 +39,7 @@ def reproduce(
     dry_run: bool = False,
     folder: str | Path | None = None,
     data: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Measures a system's claim again and records the outcome.
 
@@ -55,6 +56,7 @@ def reproduce(
         folder: where the record goes; by default beside the package's others.
         data: other data than the claim's, a file, a folder or a name. The arms take the options that the record names;
             what comes out goes into the record's checks, and its verdict stays what it is.
+        columns: the task's column names to those of the other data.
 
     Returns:
         The record.
@@ -73,7 +75,7 @@ def reproduce(
     if data is not None:
         if not fresh(id, place):
             raise UserError(f"{id} has no fresh record that other data could be added to; run: twofold reproduce {id}")
-        return _Elsewhere(id, claim, cls, repeats, first_seed, retune, place, data).run(commit, dry_run)
+        return _Elsewhere(id, claim, cls, repeats, first_seed, retune, place, data, columns).run(commit, dry_run)
     return _Reproduction(id, claim, cls, repeats, first_seed, retune, place).run(side, timings, commit, dry_run)
 
 
@@ -238,12 +240,13 @@ class _Elsewhere(_Reproduction):
         retune: bool,
         folder: Path | None,
         data: str,
+        columns: Mapping[str, str] | None,
     ) -> None:
         super().__init__(id, claim, cls, repeats, first_seed, retune, folder)
         if self.task is None:
             raise UserError(f"{id} is measured by a study on {claim.data}; only claims about models take other data")
-        described = self.task.describe(self.task.read(data))
-        self.claim = replace(claim, data=data, further=())
+        described = self.task.describe(self.task.read(data, columns))
+        self.claim = replace(claim, data=data, further=(), columns=columns or {})
         # A folder's own name; where it lies is nobody's business.
         self.data = {"name": Path(described["name"]).name, "fingerprint": described["fingerprint"]}
 
