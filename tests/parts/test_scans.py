@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -60,6 +62,44 @@ def test_selective_scan_has_the_right_gradient(monkeypatch):
     given[1], given[2] = given[1].abs(), -given[2].abs()
     given = [t.requires_grad_() for t in given]
     assert torch.autograd.gradcheck(lambda *t: selective_scan(*t, starts), given, fast_mode=True)
+
+
+@pytest.mark.parametrize(("batch", "time", "inner", "states"), [(2, 37, 150, 3), (1, 16, 128, 4), (3, 1, 5, 2)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_compiled_scan_is_the_same(batch, time, inner, states, threads, monkeypatch):
+    pytest.importorskip("numba")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(scans, "_LONG", 0)
+    shapes = [(batch, time, inner)] * 2 + [(states, inner)] + [(batch, time, states)] * 2 + [(batch, states, inner)]
+    given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
+    given[1], given[2] = given[1].abs(), -4 * given[2].abs()
+    starts = drawn(batch, time, seed=9) > 1
+    found = []
+    try:
+        torch.set_num_threads(threads)
+        for dtype in (FINE, torch.float32):
+            leaves = [t.detach().to(dtype).requires_grad_() for t in given]
+            y, last = selective_scan(*leaves, starts)
+            assert ("Fused" in type(y.grad_fn).__name__) == (dtype == torch.float32)
+            ((y * y).sum() + last.sin().sum()).backward()
+            found.append([y, last, *(t.grad for t in leaves)])
+    finally:
+        torch.set_num_threads(before)
+    for exact, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled.double(), exact, rtol=1e-5, atol=1e-5 * exact.abs().max().item())
+
+
+def test_without_numba_long_inputs_are_scanned_all_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "twofold.parts.fused_scan", None)
+    monkeypatch.setattr(scans, "_LONG", 0)
+    scans._fused.cache_clear()
+    try:
+        shapes = [(1, 9, 4), (1, 9, 4), (2, 4), (1, 9, 2), (1, 9, 2)]
+        given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
+        y, _ = selective_scan(*(t.float() for t in given))
+        torch.testing.assert_close(y.double(), selective_scan(*given)[0], rtol=1e-4, atol=1e-4)
+    finally:
+        scans._fused.cache_clear()
 
 
 def test_strong_decays_neither_overflow_nor_vanish_into_nan():

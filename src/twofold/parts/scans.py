@@ -6,6 +6,7 @@ zero (as for padding) leaves the state as it is.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 _RUN = 16  # positions that a scan goes through one after another, in all runs at once
 _FITS = 1 << 17  # numbers of a block of a selective scan
+_LONG = 1 << 17  # states of a sequence from which on a compiled pass is worth its loading
 _WIDE = 32  # runs that are joined by one matrix
 
 
@@ -30,14 +32,29 @@ def selective_scan(
     """S6: `h_t = exp(dt_t a) h_{t-1} + dt_t b_t u_t`, `y_t = c_t · h_t`. Gu & Dao 2023, https://arxiv.org/abs/2312.00752
 
     The states of all positions are never held at once: the sequence goes through in blocks that fit a processor's
-    cache, forward and backward.
+    cache, forward and backward. Where numba is installed (`twofold[fast]`), float32 on a processor takes a compiled
+    pass, which is compiled at the first long input and kept for later runs.
 
     Returns:
         y, and the state after the last position.
     """
     if state is None:
         state = u.new_zeros(len(u), *a.shape)
-    return _SelectiveScan.apply(u, dt, a, b, c, state, starts)
+    scan: type[torch.autograd.Function] = _SelectiveScan
+    if u.numel() * len(a) >= _LONG and all(t.is_cpu and t.dtype == torch.float32 for t in (u, dt, a, b, c, state)):
+        scan = _fused() or scan
+    y, last = scan.apply(u, dt, a, b, c, state, starts)
+    return y, last
+
+
+@cache
+def _fused() -> type[torch.autograd.Function] | None:
+    """The compiled pass, or None where numba is not installed."""
+    try:
+        from twofold.parts.fused_scan import FusedScan
+    except ImportError:
+        return None
+    return FusedScan
 
 
 class _SelectiveScan(torch.autograd.Function):
