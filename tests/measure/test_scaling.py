@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from twofold.errors import UserError
-from twofold.measure.costs import cost
-from twofold.measure.scaling import fit_power_law, iso_flops, speedup_factor
+from twofold.measure.costs import cost, training_flops
+from twofold.measure.scaling import fit_power_law, iso_flops, speedup_factor, value_at
 from twofold.parts import decoder
 
 
@@ -68,3 +68,13 @@ def test_speed_up_of_a_curve_that_is_twice_as_cheap() -> None:
         speedup_factor(costs, losses, costs, losses, 9.0)
     with pytest.raises(ValueError, match="costs rise"):
         speedup_factor(costs[::-1], losses, costs, losses, 2.0)
+
+
+def test_a_curve_is_read_at_the_last_point_before() -> None:
+    curve = [(1.0, 5.0), (2.0, 4.0), (3.0, 4.5)]
+    assert [value_at(curve, x) for x in (0.5, 1.0, 2.9, 3 - 1e-10, 9.0)] == [5.0, 5.0, 4.0, 4.5, 4.5]
+
+
+def test_training_costs_three_passes() -> None:
+    net = decoder(20, 16, 2, 2)
+    assert training_flops(net, 8, 800) == 2400 * cost(net, 8).flops

@@ -14,7 +14,6 @@ from twofold.cli import main
 from twofold.errors import UserError
 from twofold.measure.costs import cost, flops
 from twofold.parts import Attention, BlockDense, Dense, LowRankLinear, SelfGuided
-from twofold.systems.capacity.lowrank_ffn import GuidedBatch
 from twofold.tasks import load, task
 from twofold.tasks.examples import small_rows
 from twofold.training import Recipe
@@ -118,14 +117,6 @@ def test_a_sampled_guide_takes_part_with_its_share_as_probability(data) -> None:
     alphas = [batches(0, 0.25).alpha for _ in range(400)]
     assert {round(a, 6) for a in alphas} == {0.0, 0.5}
     assert 0.4 < sum(a > 0 for a in alphas) / 400 < 0.6
-
-
-def test_batches_keep_their_share_when_they_are_split() -> None:
-    batch = GuidedBatch(torch.arange(8).reshape(4, 2), 0.3).shard(1, 2)
-    assert isinstance(batch, GuidedBatch)
-    assert batch.alpha == 0.3
-    assert batch.ids.tolist() == [[2, 3], [6, 7]]
-    assert batch.to(torch.device("cpu")).alpha == 0.3
 
 
 def test_refusals(data) -> None:

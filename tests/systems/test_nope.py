@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from dataclasses import replace
@@ -21,8 +20,6 @@ from twofold.systems.mixers.nope import SCHEMES, Nope
 from twofold.systems.mixers.nope_report import Result, ranks, report
 from twofold.systems.mixers.nope_scratchpad import STEP_PARTS, addition
 from twofold.systems.mixers.nope_theory import (
-    attention_distance,
-    attention_maps,
     counted,
     nope_construction,
     with_bias,
@@ -147,21 +144,6 @@ def test_figures_of_one_scheme_have_plain_names() -> None:
     assert figures["accuracy_unseen"] == pytest.approx(0.2)
     assert figures["accuracy_in_range"] == pytest.approx(0.85)
     assert figures["exact_unseen"] == pytest.approx(0.1)
-
-
-def test_attention_distance_matches_heads() -> None:
-    net = Nope(dim=16, heads=2, layers=2).network(12, "rope", 0)
-    ids = torch.randint(0, 12, (3, 9))
-    maps = attention_maps(net, ids)
-    assert [tuple(m.shape) for m in maps] == [(3, 2, 9, 9)] * 2
-    assert attention_distance(maps, [m.flip(1) for m in maps]) == pytest.approx([0, 0], abs=1e-6)
-    other = attention_maps(Nope(dim=16, heads=2, layers=2).network(12, "alibi", 1), ids)
-    there = attention_distance(maps, other)
-    assert there == pytest.approx(attention_distance(other, maps))
-    assert all(0 < d < math.log(2) for d in there)
-    first, last = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
-    first[..., 0], last[..., 3] = 1, 1
-    assert attention_distance([first], [last]) == pytest.approx([math.log(2)])
 
 
 @pytest.mark.parametrize("left", [None, *STEP_PARTS])

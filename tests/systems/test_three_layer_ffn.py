@@ -15,7 +15,6 @@ from twofold.errors import UserError
 from twofold.measure.costs import cost, parameters
 from twofold.parts import FFN, presets
 from twofold.surgery import blocks
-from twofold.systems.capacity.three_layer_ffn import scale_branches
 from twofold.tasks.examples import small_model, small_rows
 
 STUDY = configure("three-layer-ffn")
@@ -59,17 +58,6 @@ def test_without_maps_a_block_is_attention_alone() -> None:
     (block,) = [b for _, b in blocks(net)]
     x = torch.randn(1, 6, 64)
     torch.testing.assert_close(block(x), x + block.mixer(block.mixer_norm(x)))
-
-
-def test_branches_start_smaller_where_there_are_more() -> None:
-    torch.manual_seed(0)
-    plain = presets.decoder(40, 64, 3, 4)
-    torch.manual_seed(0)
-    scaled = scale_branches(presets.decoder(40, 64, 3, 4))
-    a, b = plain.stack.layers[1], scaled.stack.layers[1]
-    torch.testing.assert_close(b.mixer.out.weight, a.mixer.out.weight / 6**0.5)
-    torch.testing.assert_close(b.channel.down.weight, a.channel.down.weight / 6**0.5)
-    assert torch.equal(b.channel.up.weight, a.channel.up.weight)
 
 
 def test_the_study_on_a_persons_text(tmp_path, capsys) -> None:

@@ -17,7 +17,7 @@ from twofold.data.tokenizers import ByteTokenizer, Tokenizer, train_bpe
 from twofold.errors import UserError
 from twofold.parts import Mask, presets
 from twofold.tasks import load, task
-from twofold.tasks.language import LanguageData, LanguageModel, Windows
+from twofold.tasks.language import GuidedBatch, GuidedWindows, LanguageData, LanguageModel, Windows
 
 TEXTS = [
     "a short text",
@@ -200,3 +200,20 @@ def test_generated_text_does_not_depend_on_the_form_of_the_network() -> None:
 def test_generating_in_bfloat16() -> None:
     with computing.on(dtype="bfloat16"):
         assert isinstance(model(length=64).generate("abc", 5), str)
+
+
+def test_guided_batches_keep_their_share_when_they_are_split() -> None:
+    batch = GuidedBatch(torch.arange(8).reshape(4, 2), 0.3).shard(1, 2)
+    assert isinstance(batch, GuidedBatch)
+    assert batch.alpha == 0.3
+    assert batch.ids.tolist() == [[2, 3], [6, 7]]
+    assert batch.to(torch.device("cpu")).alpha == 0.3
+
+
+def test_guides_of_windows_fade_and_may_be_drawn() -> None:
+    windows = Windows(ByteTokenizer(), many().columns["text"], 16, 4, 0)
+    made, drawn = GuidedWindows(windows), GuidedWindows(windows, sampled=True)
+    assert [made(0, progress).alpha for progress in (0.0, 0.25, 0.5)] == pytest.approx([1.0, 0.5, 0.0])
+    assert torch.equal(made(3, 0.25).ids, windows(3, 0.25).ids)
+    torch.manual_seed(0)
+    assert {round(drawn(0, 0.25).alpha, 6) for _ in range(20)} == {0.0, 0.5}

@@ -101,6 +101,14 @@ def cost(net: SequenceModel, length: int) -> Cost:
     return Cost(parameters(net), active_parameters(net), flops, tensor_bytes(net))
 
 
+def training_flops(net: SequenceModel, length: int, tokens: int) -> float:
+    """Operations of training on so many tokens, in sequences of `length`: forward, and twice as much backward.
+
+    Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, section 2.1
+    """
+    return 3 * cost(net, length).flops * tokens
+
+
 def context_costs(net: SequenceModel, length: int) -> dict[str, float]:
     """What a context of so many tokens costs: `flops_per_token` of one pass, and `cache_bytes` of one row once it is
     full (left out where the network has no cache)."""

@@ -110,6 +110,12 @@ def speedup_factor(
     return math.exp(math.log(at) - (other[where - 1] + share * (other[where] - other[where - 1])))
 
 
+def value_at(curve: Sequence[tuple[float, float]], x: float) -> float:
+    """The last value of a curve of (x, value) that was there at `x`; its first where none was."""
+    there = [value for at, value in curve if at <= x * (1 + 1e-9)]
+    return there[-1] if there else curve[0][1]
+
+
 def iso_flops(make: Callable[[int], SequenceModel], flops: float, sizes: Sequence[int], length: int) -> int:
     """The largest size whose network costs no more operations per token than `flops`.
 

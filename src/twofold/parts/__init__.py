@@ -6,6 +6,7 @@ build(net.spec())      # the same structure, fresh weights
 """
 
 from twofold.parts.auxiliary import add_aux, collect_aux
+from twofold.parts.branches import scale_branches
 from twofold.parts.building import build
 from twofold.parts.caches import Cache, ConvCache, KeyValueCache, MemoryCache, StackCache, WindowCache
 from twofold.parts.cascades import Cascade
@@ -433,6 +434,7 @@ __all__ = [
     "replaced",
     "rising",
     "sandwich",
+    "scale_branches",
     "set_channels",
     "set_guides",
     "set_iterations",

@@ -8,7 +8,7 @@ same, "Building on Efficient Foundations", https://arxiv.org/abs/2406.16450
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -20,19 +20,12 @@ from twofold.errors import UserError
 from twofold.measure.costs import cost
 from twofold.measure.scaling import iso_flops
 from twofold.objectives import Loss
-from twofold.parts import Part, SequenceModel, add_guides, cosine_guide, drop_guides, presets, set_guides
+from twofold.parts import Part, SequenceModel, add_guides, drop_guides, presets, set_guides
 from twofold.systems.baselines.decoder import Decoder
 from twofold.systems.capacity.lowrank_ffn_study import Form, factorised, scaling
 from twofold.tasks import Analysis, Model, Report
-from twofold.tasks.language import LanguageData, LanguageModel, TokenBatch
+from twofold.tasks.language import GuidedBatch, GuidedWindows, LanguageData, LanguageModel, TokenBatch
 from twofold.tasks.options import LinearKinds
-
-
-@dataclass(frozen=True)
-class GuidedBatch(TokenBatch):
-    """A batch, and the share that dense guides have in it, 0 to 1."""
-
-    alpha: float
 
 
 @system(
@@ -84,15 +77,7 @@ class LowRankFfn(Decoder, Analysis):
         return model
 
     def batches(self, model: Model, data: LanguageData, seed: int) -> Callable[[int, float], GuidedBatch]:
-        windows = super().batches(model, data, seed)
-
-        def batch(step: int, progress: float) -> GuidedBatch:
-            alpha = cosine_guide(progress)
-            if self.guide_sampled and float(torch.rand(())) >= alpha:
-                alpha = 0.0
-            return GuidedBatch(windows(step, progress).ids, alpha)
-
-        return batch
+        return GuidedWindows(super().batches(model, data, seed), self.guide_sampled)
 
     def loss(self, net: Part, batch: TokenBatch) -> Loss:
         assert isinstance(batch, GuidedBatch)

@@ -10,7 +10,7 @@ from twofold import progress
 from twofold.catalog import Steps
 from twofold.data.rows import Rows
 from twofold.errors import UserError
-from twofold.measure.costs import cost, parameters
+from twofold.measure.costs import parameters, training_flops
 from twofold.measure.scaling import fit_power_law
 from twofold.surgery import blocks, factorise
 from twofold.tasks import Model, Plot, Report, Table, task
@@ -60,7 +60,7 @@ def scaling(forms: Sequence[Form], rows: Rows | None, tokens_per_weight: float, 
             model = given.fit(data, Steps(steps[form.dim]), seed=seed).model
             assert isinstance(model, LanguageModel)
             tokens = steps[form.dim] * given.batch * given.length
-            spent = 3 * cost(model.net, given.length).flops * tokens
+            spent = training_flops(model.net, given.length, tokens)
             bits = job.evaluate(model, data, texts=texts).figures["bits_per_byte"]
             trained.append(Trained(form, model.net.dim, spent, parameters(model.net), bits))
             stage.advance(note=f"{form.name}, {form.dim}: {bits:.3f}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,46 +20,16 @@ from twofold.catalog import Arm, Claim, Steps, system
 from twofold.data.rows import Rows
 from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
-from twofold.measure.costs import cost, parameters
+from twofold.measure.costs import parameters, training_flops
 from twofold.objectives import Loss, causal
-from twofold.parts import Attention, Mask, SequenceModel, feed_forward, presets, set_channels
+from twofold.parts import Mask, SequenceModel, feed_forward, presets, scale_branches, set_channels
 from twofold.surgery import blocks
-from twofold.tasks import Model, Plot, Report, StudySystem, Table, task
+from twofold.systems.capacity.three_layer_ffn_report import Trained, report
+from twofold.tasks import Model, Report, StudySystem, task
 from twofold.tasks.language import LanguageData, LanguageModel, TokenBatch, Windows
 from twofold.training import Recipe, train
 
 _LAST = 50  # steps whose mean is the training loss
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One decoder of the study.
-
-    Args:
-        k, blocks: linear maps of a feed-forward part, and blocks.
-        weights: of the blocks; `parameters`: of all.
-        flops: of training.
-        seconds: of training.
-        training_loss: mean of the last steps, nats a token.
-        bits: of unseen text, a byte.
-        validation_loss: nats a byte of the validation part.
-        curve: seconds and training loss along the way.
-    """
-
-    k: int
-    blocks: int
-    weights: int
-    parameters: int
-    flops: float
-    seconds: float
-    training_loss: float
-    bits: float
-    validation_loss: float
-    curve: tuple[tuple[float, float], ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.k} maps, {self.blocks} blocks"
 
 
 @system(
@@ -152,7 +122,7 @@ class ThreeLayerFfn(StudySystem):
             count,
             sum(parameters(block) for _, block in blocks(net)),
             parameters(net),
-            3 * cost(net, self.length).flops * self.length * self.batch * self.steps,
+            training_flops(net, self.length, self.length * self.batch * self.steps),
             history.seconds,
             sum(last) / len(last),
             bits["test"],
@@ -189,53 +159,5 @@ class ThreeLayerFfn(StudySystem):
     )
 
 
-def scale_branches(net: SequenceModel) -> SequenceModel:
-    """Divides what every residual branch ends in by the root of the number of branches, so that the sum of all starts
-    at one size however many there are. Radford et al. 2019 (GPT-2), section 2.3; in place."""
-    last: list[Any] = []
-    for _, block in blocks(net):
-        if isinstance(block.mixer, Attention):
-            last.append(block.mixer.out)
-        if block.channel is not None:
-            last.append(block.channel.down)
-    for part in last:
-        if not part.weight.is_meta:
-            with torch.no_grad():
-                part.weight.mul_(len(last) ** -0.5)
-    return net
-
-
 def _loss(net: nn.Module, batch: TokenBatch) -> Loss:
     return causal(net(batch.ids, mask=Mask.causal()), batch.ids)
-
-
-def report(found: list[Trained]) -> Report:
-    """Figures of each decoder (without a name where there is one alone), a table, and loss against time."""
-    figures: dict[str, float] = {}
-    soonest = min(t.seconds for t in found)
-    rows = []
-    for t in found:
-        at_equal = [loss for seconds, loss in t.curve if seconds <= soonest * (1 + 1e-9)] or [t.curve[0][1]]
-        own = {
-            "training_loss": t.training_loss,
-            "bits_per_byte": t.bits,
-            "validation_loss": t.validation_loss,
-            "parameters": float(t.parameters),
-            "flops": t.flops,
-        }
-        suffix = "" if len(found) == 1 else f".{t.k}x{t.blocks}"
-        figures |= {f"{name}{suffix}": value for name, value in own.items()}
-        rows.append((t.k, t.blocks, t.weights, t.parameters, t.flops, t.seconds, t.training_loss, at_equal[-1], t.bits))
-    columns = (
-        "linear maps",
-        "blocks",
-        "weights in blocks",
-        "weights",
-        "training operations",
-        "seconds",
-        "training loss",
-        "loss when the fastest ends",
-        "bits per byte",
-    )
-    plot = Plot("Training loss by time", "seconds", "nats a token", {t.name: t.curve for t in found})
-    return Report(figures, (Table("Feed-forward depth", columns, tuple(rows)),), (plot,))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from twofold.measure.attention import attention_distance, attention_maps
 from twofold.parts import SequenceModel
-from twofold.systems.mixers.nope_theory import attention_distance, attention_maps
 from twofold.tasks import Plot, Report, Table
 from twofold.tasks.solve import Scores, SolveData
 

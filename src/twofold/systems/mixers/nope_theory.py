@@ -1,4 +1,4 @@
-"""What the theorems about NoPE say, as explicit weights; and how alike two networks attend.
+"""What the theorems about NoPE say, as explicit weights.
 
 Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466, section 5 and appendix C. A causal network without positions
 can count its tokens (theorem 1) and then add any function of the distance to its logits (theorem 2).
@@ -6,17 +6,14 @@ can count its tokens (theorem 1) and then add any function of the distance to it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Float
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts import FFN, Attention, Block, Mask, Part, SequenceModel, Stack, TokenEmbedding
-from twofold.parts.mixers import AnyMask
+from twofold.parts import FFN, Attention, Block, Part, SequenceModel, Stack, TokenEmbedding
 
 # Features behind the content: one everywhere, one at the start token only, 1/t, t, and one for each t.
 _ONE, _START, _SHARE, _COUNT, _PLACE = range(5)
@@ -165,53 +162,3 @@ def _tensor(part: Part, name: str) -> Tensor:
     found = getattr(part, name)
     assert isinstance(found, Tensor)
     return found
-
-
-def attention_maps(net: SequenceModel, ids: Int[Tensor, "batch time"], mask: AnyMask = None) -> list[Tensor]:
-    """Where each layer attends: `[B, H, T, T]` a layer, rows summing to one."""
-    maps: list[Tensor] = []
-    with _watched(net, maps), torch.inference_mode():
-        net.states(ids, Mask.of(mask))
-    return maps
-
-
-@contextmanager
-def _watched(net: SequenceModel, maps: list[Tensor]) -> Iterator[None]:
-    def look(mixer: torch.nn.Module, inputs: tuple[Tensor, Mask]) -> None:
-        maps.append(mixer.matrix(inputs[0], inputs[1]))  # type: ignore[operator]
-
-    hooks = [block.mixer.register_forward_pre_hook(look) for block in net.stack.layers]  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def attention_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[float]:
-    """How differently two networks attend on the same input, a layer at a time, in nats (0 to ln 2).
-
-    For two heads: the Jensen–Shannon divergence of their rows, averaged over rows and sequences. For a layer: the mean
-    over pairs of heads, matched one to one so that it is least (heads have no order).
-
-    Args:
-        first, second: `[B, H, T, T]` a layer, of equal shapes.
-    """
-    if len(first) != len(second):
-        raise UserError(f"the networks have {len(first)} and {len(second)} layers; compare networks of equal depth")
-    distances = []
-    for a, b in zip(first, second, strict=True):
-        table = torch.stack([_divergence(a[:, h, None], b).mean((0, 2)) for h in range(a.shape[1])]).double()
-        rows, columns = linear_sum_assignment(table.numpy())
-        distances.append(float(table[rows, columns].mean()))
-    return distances
-
-
-def _divergence(p: Float[Tensor, "batch #heads time time"], q: Float[Tensor, "batch heads time time"]) -> Tensor:
-    """Jensen–Shannon divergence of rows, `[B, H, T]`."""
-    middle = (p + q) / 2
-    return (_entropy(middle) - (_entropy(p) + _entropy(q)) / 2).clamp_min(0)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -torch.xlogy(p, p).sum(-1)
