@@ -9,7 +9,6 @@ import torch
 
 from twofold.catalog import Steps, configure
 from twofold.errors import UserError
-from twofold.measure.coding_rate import coding_rate, subspace_rate
 from twofold.parts import ISTA, MSSA, Headed, Mask, PatchEncoder, Pattern
 from twofold.tasks import task
 from twofold.tasks.classify import from_rows
@@ -18,26 +17,6 @@ from twofold.tasks.examples import small_images, small_rows
 
 def drawn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("tokens", [5, 40])
-def test_gradient_of_the_subspace_rate(tokens) -> None:
-    z, subspaces, error = drawn(tokens, 12).requires_grad_(), drawn(3, 4, 12, seed=1), 0.5
-    subspace_rate(z, subspaces, error).backward()
-    beta = 4 / (tokens * error**2)
-    expected = torch.zeros(12, tokens, dtype=torch.float64)
-    for u in subspaces.mT:
-        seen = u.T @ z.detach().T
-        inner = torch.eye(tokens, dtype=torch.float64) + beta * seen.T @ seen
-        expected += beta * u @ seen @ torch.linalg.inv(inner)
-    torch.testing.assert_close(z.grad.T, expected, rtol=1e-8, atol=1e-10)
-
-
-def test_the_rate_is_the_same_by_either_gram_matrix() -> None:
-    z = drawn(6, 9)
-    whole = 0.5 * torch.logdet(torch.eye(9, dtype=torch.float64) + 9 / (6 * 0.25) * z.T @ z)
-    torch.testing.assert_close(coding_rate(z), whole, rtol=1e-10, atol=0)
-    assert coding_rate(torch.zeros(4, 3)) == 0
 
 
 def test_a_step_lowers_what_it_should() -> None:

@@ -15,8 +15,8 @@ from twofold.data.batches import ClassOrder
 from twofold.errors import UserError
 from twofold.objectives.information import entropy, information, informative_codes, redundancy
 from twofold.parts import CodeClasses, CodeNeighbours, look_up
-from twofold.systems.retrieval.dimco import few_shot
 from twofold.tasks import load, task
+from twofold.tasks.classify.codes import few_shot
 from twofold.tasks.classify.task import precision
 from twofold.tasks.examples import small_images, small_rows
 from twofold.tasks.search.vectors import Codes, Tables

@@ -7,38 +7,28 @@ Compression Is All There Is?", https://arxiv.org/abs/2311.13110
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from scipy.stats import spearmanr
-from torch import Tensor
 
 from twofold.catalog import Arm, Claim, Saving, Steps, system
-from twofold.data import batches, read
+from twofold.data import read
 from twofold.data.rows import Rows
-from twofold.errors import UserError
-from twofold.measure.coding_rate import subspace_rate
+from twofold.measure.coding_rate import Depths, depths
 from twofold.objectives import Loss
-from twofold.parts import MSSA, Mask, Part, Pattern
-from twofold.parts.trace import Tap, blocks, trace
+from twofold.parts import Part, Pattern
 from twofold.tasks import Analysis, Model, Plot, Report, Table
 from twofold.tasks.classify import (
     ClassifyData,
     ClassifyModel,
     ClassifySystem,
-    ImageReader,
     LabelledBatch,
     LabelledBatches,
-    TextReader,
     from_rows,
     training_store,
 )
 from twofold.tasks.classify.system import patch_classifier
-from twofold.tasks.language import LanguageModel
+from twofold.tasks.passes import one_pass
 from twofold.tasks.sequences import SequenceSystem
 
 
@@ -113,9 +103,9 @@ class Crate(SequenceSystem, Analysis):
         found: dict[str, Depths] = {}
         if model is None:
             data = from_rows(rows)
-            found["at the start"] = depths(self.start(data, seed), rows)
+            found["at the start"] = seen(self.start(data, seed), rows)
             model = self.fit(data, Steps(self.study_steps), seed=seed).model
-        found["trained"] = depths(model, rows)
+        found["trained"] = seen(model, rows)
         columns = tuple(f"{what} {when}" for when in found for what in ("rate", "non-zeros"))
         layers = range(len(found["trained"].rate))
         lines = tuple(
@@ -164,72 +154,6 @@ class Crate(SequenceSystem, Analysis):
     )
 
 
-@dataclass(frozen=True)
-class Depths:
-    """What tokens are like after each layer.
-
-    Args:
-        rate: R^c after compression, of tokens of length one, in the layer's own subspaces of unit directions, in nats.
-        nonzero: share of numbers that are not zero after the step of sparse coding.
-        orthogonality: mean length of the overlap between directions of a head, beside their own (0: orthogonal).
-    """
-
-    rate: tuple[float, ...]
-    nonzero: tuple[float, ...]
-    orthogonality: float
-
-    @staticmethod
-    def trend(values: tuple[float, ...]) -> float:
-        """How steadily values fall with depth: 1 in every layer, -1: they rise."""
-        return -float(spearmanr(range(len(values)), values).statistic) if len(set(values)) > 1 else 0.0
-
-
-@torch.no_grad()
-def depths(model: Model, rows: Rows, most: int = 128) -> Depths:
-    """What the tokens of test inputs are like after each layer of a model.
-
-    Raises:
-        UserError: a layer that is no CRATE layer, or a model of another task.
-    """
-    every = [block for _, block in blocks(model.net)]
-    if not all(isinstance(block.mixer, MSSA) for block in every):
-        raise UserError("crate explains models of CRATE layers; train one: twofold fit crate")
-    places = [(i, part, side) for i in range(len(every)) for part, side in _SEEN]
-    with trace(model.net, [Tap(*place) for place in places]) as seen:  # type: ignore[arg-type]
-        real = _pass(model, rows, most)
-    rate, nonzero, overlap = [], [], []
-    for i, block in enumerate(every):
-        given, mixed, out = (seen[Tap(i, *place)] for place in _SEEN)  # type: ignore[arg-type]
-        bases = F.normalize(block.mixer.subspaces, dim=-1)  # type: ignore[union-attr, arg-type]
-        half = F.normalize(given + mixed, dim=-1)
-        kept = [slice(None)] * len(half) if real is None else list(real)
-        rate.append(float(np.mean([float(subspace_rate(z[k], bases)) for z, k in zip(half, kept, strict=True)])))
-        chosen = out if real is None else out[real]
-        nonzero.append(float((chosen != 0).float().mean()))
-        products = bases @ bases.mT
-        overlap.append(float((products - torch.eye(products.shape[-1])).abs().mean()))
-    return Depths(tuple(rate), tuple(nonzero), float(np.mean(overlap)))
-
-
-_SEEN = (("block", "in"), ("mixer", "out"), ("block", "out"))
-
-
-def _pass(model: Model, rows: Rows, most: int) -> Tensor | None:
-    """One pass over test inputs; which tokens are real, None where all are."""
-    net = model.net.eval()
-    if isinstance(model, LanguageModel):
-        texts = [str(text) for text in rows.columns["text"] if str(text).strip()][:most]
-        ids, real = batches.pad([[model.start, *t][: model.length] for t in model.tokens(texts)], model.text.pad or 0)
-        net(ids, Mask.causal() & Mask.padding(real))
-        return real
-    if not isinstance(model, ClassifyModel):
-        raise UserError(f"crate explains classifiers and language models, and {model.name} is for {model.task}")
-    inputs, reader = from_rows(rows).part("test")[0][:most], model.reader
-    if isinstance(reader, ImageReader):
-        net(reader.tensor(inputs))
-        return None
-    assert isinstance(reader, TextReader)
-    assert model.tokenizer is not None
-    ids, real = batches.pad(reader.encode(model.tokenizer, list(inputs)), model.tokenizer.pad or 0)
-    net(ids, real)
-    return real
+def seen(model: Model, rows: Rows) -> Depths:
+    """What the tokens of test inputs are like after each layer of a model."""
+    return depths(model.net, lambda: one_pass(model, rows))

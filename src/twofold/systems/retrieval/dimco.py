@@ -5,7 +5,7 @@ Lee et al. 2022, "Discrete Infomax Codes for Supervised Representation Learning"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -19,22 +19,11 @@ from twofold.catalog import Arm, Budget, Claim, Steps, system
 from twofold.data.batches import ClassOrder
 from twofold.errors import UserError
 from twofold.objectives import Loss, informative_codes
-from twofold.parts import (
-    CodeClasses,
-    CodeEncoder,
-    CodeHead,
-    CodeNeighbours,
-    Headed,
-    Mean,
-    Part,
-    SequenceModel,
-    TextClassifier,
-)
+from twofold.parts import CodeEncoder, CodeHead, Headed, Mean, Part, SequenceModel, TextClassifier
 from twofold.tasks import Fitted, Model
 from twofold.tasks.classify import ClassifyData, ClassifyModel, ClassifySystem, LabelledBatch, LabelledBatches, OneLabel
 from twofold.tasks.classify import settings as classify_settings
-from twofold.tasks.classify.data import Inputs
-from twofold.tasks.classify.knowing import link_of, told
+from twofold.tasks.classify.codes import class_codes, code_chances, nearest_codes
 from twofold.tasks.classify.system import perceptron, training_store
 from twofold.tasks.search import PairBatch, SearchData, SearchSystem
 
@@ -152,23 +141,15 @@ class Dimco(SearchSystem):
         if isinstance(fitted.model, ClassifyModel):
             inputs, values = data.part("train")
             head: Any = fitted.model.net.head
-            chances = _chances(fitted.model, head, inputs)
+            chances = code_chances(fitted.model, head, inputs)
             fitted.model.net.head = Headed(head, self.reader(chances, values, data.target))
         return fitted
 
     def reader(self, chances: Tensor, values: np.ndarray, target: OneLabel) -> Part:
         """What answers from a code, knowing the training part's."""
         if self.answer == "classes":
-            return CodeClasses(target.outputs, self.length, self.size).know(chances, torch.from_numpy(values))
-        known = CodeNeighbours(
-            len(chances),
-            self.length,
-            self.size,
-            target.outputs,
-            link=link_of(target),
-            hamming=self.distance == "hamming",
-        )
-        return known.know(chances, told(values, target))
+            return class_codes(chances, values, target)
+        return nearest_codes(chances, values, target, hamming=self.distance == "hamming")
 
     def small(self) -> Self:
         small: Any = super().small()
@@ -197,35 +178,3 @@ class Dimco(SearchSystem):
         tune={"lr": (1e-3, 3e-3, 1e-2), "distance": ("asymmetric", "hamming")},
         minutes=1,
     )
-
-
-def few_shot(model: ClassifyModel, support: Inputs, labels: Sequence[str]) -> ClassifyModel:
-    """A copy that knows other classes, from a few examples of each; nothing is trained.
-
-    Args:
-        model: of `dimco`.
-        support: examples.
-        labels: the class of each.
-
-    Raises:
-        UserError: a model of something else, or fewer than two classes.
-    """
-    head: Any = getattr(model.net, "head", None)
-    if not isinstance(head, Headed) or not isinstance(head.encoder, CodeHead):
-        raise UserError(f"{model.name} makes no codes; few_shot takes a classifier that dimco made")
-    names = tuple(dict.fromkeys(labels))
-    if len(names) < 2 or len(labels) != len(support):
-        raise UserError(f"{len(support)} examples of {len(names)} classes; give a label each, and at least two classes")
-    other, codes = model.copy(), head.encoder
-    known = CodeClasses(len(names), codes.length, codes.size)
-    values = torch.tensor([names.index(label) for label in labels])
-    other.net.head = Headed(codes, known.know(_chances(model, codes, support), values))
-    other.spec["target"] = OneLabel(names).spec()
-    return other
-
-
-def _chances(model: ClassifyModel, head: CodeHead, inputs: Inputs) -> Tensor:
-    """Log-probabilities of the symbols of each input, `[n, length, size]`."""
-    with torch.no_grad():
-        chances: Tensor = head(torch.from_numpy(model.embed(inputs)))
-    return chances
