@@ -38,7 +38,8 @@ def nearest_codes(chances: Chances, values: np.ndarray, target: Target, hamming:
     Args:
         hamming: count equal symbols, in place of looking codes up in the asked item's probabilities.
     """
-    known = CodeNeighbours(*chances.shape, target.outputs, link=link_of(target), hamming=hamming)
+    count, length, size = chances.shape
+    known = CodeNeighbours(count, length, size, target.outputs, link=link_of(target), hamming=hamming)
     return known.know(chances, told(values, target))
 
 
