@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from twofold.data import collections
+from twofold.data.overlap import unrelated
 from twofold.errors import UserError
 from twofold.tasks import task
 from twofold.tasks.search import LexicalModel, from_collection
@@ -164,3 +165,13 @@ def test_a_collection_without_judgements_says_what_is_missing(tmp_path: Path) ->
     with pytest.raises(UserError, match="no judgements; add"):
         task("search").read(folder)
     assert collections.find(tmp_path) is None
+
+
+def test_judgements_of_other_queries_are_noticed() -> None:
+    documents = {f"d{i}": f"a text about matter{i} and the colour{i} of it" for i in range(12)}
+    queries = {f"q{i}": f"what is the colour{i} of matter{i}" for i in range(12)}
+    right = {f"q{i}": {f"d{i}": 1} for i in range(12)}
+    wrong = {f"q{i}": {f"d{(i + 5) % 12}": 1} for i in range(12)}
+    assert unrelated(right, queries, documents) is None
+    assert "do both files mean the same ids?" in str(unrelated(wrong, queries, documents))
+    assert unrelated(dict(list(wrong.items())[:9]), queries, documents) is None  # too few to tell

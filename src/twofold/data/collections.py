@@ -17,6 +17,7 @@ from pathlib import Path
 
 from twofold.data.cache import digest
 from twofold.data.files import format_of, missing, read_bytes, read_file
+from twofold.data.overlap import unrelated
 from twofold.data.rows import is_empty, listed
 from twofold.data.splits import part_name
 from twofold.errors import UserError
@@ -120,6 +121,8 @@ def read_collection(folder: Path) -> Collection:
             judgements.setdefault(query, {}).update(judged)
     judgements, counted = _counted(judgements, queries)
     known, more = _known(judgements, queries, documents, str(folder))
+    strange = unrelated(known, queries, documents)
+    more += [strange] if strange else []
     named = [f"{id}\t{text}" for texts in (documents, queries) for id, text in texts.items()]
     lines = [f"{q} {d} {g} {parts.get(q)}" for q, judged in known.items() for d, g in judged.items()]
     fingerprint = f"sha256-{digest(*named, *lines)[:16]}"
