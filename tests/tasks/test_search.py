@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from twofold.catalog import configure
 from twofold.data import Rows
 from twofold.errors import UserError
 from twofold.tasks import load
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_model, small_rows
-from twofold.tasks.inputs import StateStore, TokenStore
+from twofold.tasks.inputs import Kept, StateStore, TokenStore
 from twofold.tasks.search import LexicalModel, from_rows
+from twofold.tasks.search.frozen import frozen_vectors
+from twofold.tasks.search.further import train_further
 from twofold.tasks.search.lexical import hard_negatives, words
+from twofold.tasks.search.nested import nested_pairs
 from twofold.tasks.search.task import sample
 from twofold.tasks.search.vectors import Dense
 
@@ -189,3 +194,37 @@ def test_kept_states_give_what_the_whole_network_gives() -> None:
     whole = TokenStore(sequences, 0).take([2, 0, 1]).embed(model.net)
     kept = StateStore(model.net, sequences, 0, 1).take([2, 0, 1]).embed(model.net)
     torch.testing.assert_close(kept, whole, rtol=0.02, atol=0.02)  # kept in bfloat16
+
+
+def test_vectors_from_kept_states_are_those_of_encode() -> None:
+    model, kept = small_model(), Kept(dtype=torch.float32)
+    texts = ["a red lamp", "open the door of the old house", "x"]
+    whole = model.encode(texts, "query").values
+    for layers in (0, 1):
+        for _ in range(2):
+            found = frozen_vectors(model, texts, "query", kept, layers).values
+            torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+    assert kept.saved > 0
+
+
+def test_training_goes_on_in_the_last_layers_alone() -> None:
+    model, system = small_model(), replace(configure("gtr").small(), tune_layers=1)
+    before = {name: p.clone() for name, p in model.net.named_parameters()}
+    history = train_further(system, model, small_rows(), 3, 0)
+    assert history.steps == 3
+    changed = {name for name, p in model.net.named_parameters() if not torch.equal(p, before[name])}
+    last = f"layers.{len(model.net.tower('document').model.stack.layers) - 1}."
+    assert any(last in name for name in changed)
+    assert not any("embedding" in name for name in changed)
+    assert all(p.requires_grad for p in model.net.parameters())
+    with pytest.raises(UserError, match="use at most"):
+        train_further(replace(system, tune_layers=9), model, small_rows(), 1, 0)
+
+
+def test_a_loss_of_pairs_at_several_widths_is_their_sum() -> None:
+    data, system = from_rows(small_rows()), configure("gtr").small()
+    model = system.start(data, 0)
+    batch = system.batches(model, data, 0)(0, 0.0)
+    narrow, whole, both = (nested_pairs(system.loss, model.net, batch, w).value for w in ((8,), (32,), (8, 32)))
+    torch.testing.assert_close(both, narrow + whole)
+    torch.testing.assert_close(whole, system.loss(model.net, batch).value)

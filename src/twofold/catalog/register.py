@@ -7,15 +7,14 @@ Only `resolve` imports a system's module, and only that one.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 from twofold.catalog import index
 from twofold.catalog.claims import Arm
+from twofold.catalog.own_files import own_module
 from twofold.errors import UserError, unknown
 
 T = TypeVar("T", bound=type)
@@ -159,22 +158,11 @@ def add_file(reference: str) -> str:
     Raises:
         UserError: no such file or class, or the class is not registered as a system.
     """
-    place, _, name = reference.rpartition(":")
-    path = Path(place)
-    if not place or not path.is_file():
-        raise UserError(f"no file {place or reference!r}; own systems are named as ./file.py:ClassName")
-    spec = importlib.util.spec_from_file_location(f"twofold_own_{path.stem}", path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{place} could not be imported: {type(error).__name__}: {error}") from error
+    module, name = own_module(reference, "systems", "ClassName")
     cls = getattr(module, name, None)
     card = getattr(cls, "card", None)
     if card is None:
+        place = reference.rpartition(":")[0]
         raise UserError(f"{place} has no registered system {name!r}; decorate the class with @twofold.system")
     return card.id
 

@@ -32,7 +32,7 @@ from twofold.parts.designs import OPERATIONS, Design, Graph, Layer, Node, Search
 from twofold.parts.elastic import Elastic, ElasticFFN, OneOfSeveral, elastic, extract, sandwich, set_width, widths_of
 from twofold.parts.embeddings import NumberEmbedding, OverlapEmbedding, Table, TokenEmbedding
 from twofold.parts.encoder_decoder import EncoderDecoder, Recalling, t5, t5_decoder
-from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers
+from twofold.parts.encoders import Encoder, TextEncoder, Tower, TwoTowers, sequence_model
 from twofold.parts.every_prefix import EveryPrefix
 from twofold.parts.exact_terms import CountTerms, TermLikelihoods, TermWeights
 from twofold.parts.experts import Experts, StackedLinear, capacity_of
@@ -435,6 +435,7 @@ __all__ = [
     "rising",
     "sandwich",
     "scale_branches",
+    "sequence_model",
     "set_channels",
     "set_guides",
     "set_iterations",

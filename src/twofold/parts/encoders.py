@@ -96,6 +96,12 @@ class Tower(Encoder, abstract=True):
         raise NotImplementedError
 
 
+def sequence_model(net: Part) -> SequenceModel | None:
+    """The sequence model that a network is, or that its texts (documents, where there are sides) go through."""
+    found = net.tower("document").model if isinstance(net, Encoder) else net
+    return found if isinstance(found, SequenceModel) else None
+
+
 class TextEncoder(Tower):
     """A sequence model, a pool, a projection (where given) and unit length (where asked).
 

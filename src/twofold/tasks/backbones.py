@@ -15,9 +15,10 @@ from twofold.catalog import index
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError, did_you_mean
 from twofold.measure.sketch import sketch
-from twofold.parts import Encoder, Mixer, Part, Pattern, SequenceModel, presets
+from twofold.parts import Mixer, Pattern, SequenceModel, presets, sequence_model
 from twofold.parts.named import names
 from twofold.tasks import instructed, reference, registry
+from twofold.tasks.model import Model
 
 INSTRUCTED = "tiny-instructed"
 """`tiny-encoder-2`, instructed on the made text tasks."""
@@ -167,10 +168,32 @@ def choose(
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
         )
     loaded = registry.load(name)
-    found: Part = loaded.net.tower("document").model if isinstance(loaded.net, Encoder) else loaded.net
-    if not isinstance(found, SequenceModel) or loaded.tokenizer is None:
+    found = sequence_model(loaded.net)
+    if found is None or loaded.tokenizer is None:
         raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
     return _without_head(found, loaded.tokenizer, loaded.notes)
+
+
+def instructed_model(name: Backbone, texts: Sequence[str], plan: instructed.Plan, seed: int) -> Model:
+    """A backbone of any name, instructed: a reference model from the cache, any other one now.
+
+    Args:
+        texts: the training texts; a preset's tokenizer is trained on them, and on some of the instructions'.
+        plan: how it is instructed.
+        seed: of weights and prompts.
+
+    Raises:
+        UserError: no such backbone, or one that cannot be asked.
+    """
+    if name in reference.NAMES:
+        return instructed.reference_model(name, plan, seed)
+    tasks, _ = instructed.families(plan.families)
+    texts = [*texts, *(text for task in tasks for text in task.texts[:200])]
+    chosen = choose(name, texts, seed, max_len=plan.tokens)
+    torch.manual_seed(seed)
+    net = instructed.with_words(chosen.model, chosen.head)
+    instructed.instruct(net, chosen.tokenizer, tasks, plan, seed)
+    return Model(net, chosen.tokenizer, notes=dict(chosen.notes))
 
 
 def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | None:

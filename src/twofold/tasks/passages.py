@@ -14,7 +14,7 @@ from twofold.data import Rows, batches, read, split
 from twofold.data.cache import digest
 from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
-from twofold.parts import Encoder, Mask, SequenceModel, presets
+from twofold.parts import Mask, SequenceModel, presets, sequence_model
 from twofold.parts.trace import states
 from twofold.surgery import Recording, record
 from twofold.tasks.calibration import texts_of
@@ -47,8 +47,8 @@ class Subject:
         Raises:
             UserError: it is no sequence model over text.
         """
-        net = model.net.tower("document").model if isinstance(model.net, Encoder) else model.net
-        if not isinstance(net, SequenceModel) or model.tokenizer is None:
+        net = sequence_model(model.net)
+        if net is None or model.tokenizer is None:
             raise UserError(f"{model.name} is no sequence model over text, so there are no states of tokens to look at")
         return cls(model, net.eval(), isinstance(model, LanguageModel))
 

@@ -6,11 +6,7 @@ https://arxiv.org/abs/2305.19466
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -18,12 +14,13 @@ from pydantic import BeforeValidator, Field
 
 from twofold import progress
 from twofold.catalog import Arm, Claim, Guard, Steps, system
+from twofold.catalog.own_files import own_function
 from twofold.data.made import algorithms
 from twofold.data.rows import Rows
 from twofold.errors import UserError, unknown
 from twofold.parts import SequenceModel, presets
 from twofold.systems.mixers.nope_report import Result, report
-from twofold.systems.mixers.nope_scratchpad import RESULT, STEP_PARTS, StepPart, addition
+from twofold.systems.mixers.nope_scratchpad import FORMATS, StepPart, additions
 from twofold.tasks import Model, Report, StudySystem
 from twofold.tasks.solve import Packed, SolveData, SolveModel, solve_loss
 from twofold.training import Recipe, train
@@ -130,10 +127,11 @@ class Nope(StudySystem):
             steps = self._steps(name)
             sizes: dict[str, Any] = {"train": min(steps * self.batch, 100_000), "each": self.each, "seed": seed}
             if self.problems:
-                function = _function(self.problems)
+                function = own_function(self.problems, "problems")
                 data = [SolveData.from_function(name, function, self.train_len, self.test_len, **sizes)]
             elif name == "addition":
-                data = [self._addition(show, sizes) for show in self._formats()]
+                formats = FORMATS if self.full else (self.scratchpad,)
+                data = [additions(show, self.train_len, self.test_len, **sizes) for show in formats]
             elif name in algorithms.NAMES:
                 data = [SolveData.made(name, self.train_len, self.test_len, **sizes)]
             else:
@@ -178,16 +176,6 @@ class Nope(StudySystem):
     def _steps(self, task: str) -> int:
         return self.steps or STEPS.get(task, 1200)
 
-    def _formats(self) -> list[tuple[StepPart, ...]]:
-        if not self.full:
-            return [self.scratchpad]
-        return [(), STEP_PARTS, *(tuple(p for p in STEP_PARTS if p != left) for left in STEP_PARTS)]
-
-    def _addition(self, show: tuple[StepPart, ...], sizes: dict[str, Any]) -> SolveData:
-        name = f"addition ({', '.join(show)})" if show else "addition"
-        function = partial(addition, show=show)
-        return SolveData.from_function(name, function, self.train_len, self.test_len, marker=RESULT, **sizes)
-
     claim: ClassVar[Claim] = Claim(
         says="without any position a decoder solves longer problems than with sinusoidal positions",
         paper="mean rank over tasks: NoPE best, then T5; ALiBi, rotary and absolute positions do not extrapolate",
@@ -206,24 +194,3 @@ class Nope(StudySystem):
         tune_by="log_likelihood",
         minutes=5,
     )
-
-
-def _function(reference: str) -> Callable[[int], tuple[Any, Any]]:
-    """A person's generator from `./mine.py:function`."""
-    place, _, name = reference.rpartition(":")
-    path = Path(place)
-    if not place or not path.is_file():
-        raise UserError(f"no file {place or reference!r}; own problems are named as ./file.py:function")
-    spec = importlib.util.spec_from_file_location(f"twofold_problems_{path.stem}", path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{place} could not be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        named: Sequence[str] = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise unknown(f"function in {place}", name, named)
-    return function

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
+
+from twofold.tasks.solve import SolveData
 
 StepPart = Literal["input", "computation", "output", "variables", "remaining"]
 STEP_PARTS: tuple[StepPart, ...] = ("input", "computation", "output", "variables", "remaining")
+FORMATS: tuple[tuple[StepPart, ...], ...] = (
+    (),
+    STEP_PARTS,
+    *(tuple(p for p in STEP_PARTS if p != left) for left in STEP_PARTS),
+)
+"""No scratchpad, all parts of a step, and each part left out in turn."""
 RESULT = "#"
 """The symbol behind which an answer's result stands."""
 
@@ -29,6 +38,12 @@ def addition(length: int, show: Collection[StepPart] = ()) -> tuple[str, str]:
     a, b = _number((length + 1) // 2), _number(max(1, length // 2))
     result = f"{RESULT}{int(a) + int(b)}"
     return f"{a}+{b}=", "".join(f"{step};" for step in _steps(a, b, show)) + result if show else result
+
+
+def additions(show: tuple[StepPart, ...], train_len: int, test_len: int, **sizes: Any) -> SolveData:
+    """Additions up to the two lengths, in one format; `sizes` as `SolveData.from_function` has them."""
+    name = f"addition ({', '.join(show)})" if show else "addition"
+    return SolveData.from_function(name, partial(addition, show=show), train_len, test_len, marker=RESULT, **sizes)
 
 
 def _number(digits: int) -> str:

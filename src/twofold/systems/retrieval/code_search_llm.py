@@ -7,30 +7,27 @@ https://arxiv.org/abs/2410.22240
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from twofold import catalog, computing, progress
+from twofold import catalog, progress
 from twofold.catalog import Arm, Claim, Steps, system
-from twofold.data import Rows, batches
+from twofold.data import Rows
 from twofold.data.code_collections import code_search
 from twofold.errors import UserError
 from twofold.measure.costs import parameters
-from twofold.parts.encoders import Side
 from twofold.surgery import merge_adapters
-from twofold.systems.retrieval.code_search_report import Judged, figures_of, report
+from twofold.systems.retrieval.code_search_report import Judged, as_it_is, figures_of, report
 from twofold.tasks import Model, Report, StudySystem
 from twofold.tasks.examples import small_rows
-from twofold.tasks.inputs import Kept, TokenStore, keeping
+from twofold.tasks.inputs import Kept, keeping
 from twofold.tasks.options import Names
 from twofold.tasks.search import EncoderModel, SearchData, SearchModel, SearchSystem, from_rows
-from twofold.tasks.search.vectors import Dense
+from twofold.tasks.search.frozen import frozen_vectors
 
 Method = Literal["zero-shot", "supervised", "unsupervised"]
 
@@ -94,11 +91,11 @@ class CodeSearchLlm(StudySystem):
         """
         data = self.data(small_rows() if rows is None else rows)
         lexical = catalog.configure("bm25").fit(data, Steps(1)).model
-        arms = [_as_it_is("bm25", lexical, data)]
+        arms = [as_it_is("bm25", lexical, data)]
         if model is not None:
             if not isinstance(model, SearchModel):
                 raise UserError(f"{model.name} is a model for {model.task}; give one for search, or none")
-            arms.append(_as_it_is(model.name, model, data))
+            arms.append(as_it_is(model.name, model, data))
         ways = [(name, pooling, method) for name in self.models for pooling in self.poolings for method in self.methods]
         with keeping(_KEPT), progress.stage("models", total=len(ways)) as stage:
             for name, pooling, method in ways:
@@ -166,20 +163,10 @@ class CodeSearchLlm(StudySystem):
 
     def ranked(self, model: EncoderModel, data: SearchData, part: str) -> np.ndarray:
         """All codes of a part, best first, for each of its queries, `[queries, codes]`."""
-        codes = self.vectors(model, [data.documents[i] for i in data.pool(part)], "document")
-        queries = self.vectors(model, [data.queries[i] for i in data.asked(part)], "query")
-        return Dense(queries).top(Dense(codes), len(codes))[0]
-
-    def vectors(self, model: EncoderModel, texts: Sequence[str], side: Side) -> Tensor:
-        """Vectors of texts, `[n, d]`, from kept states where lower layers are frozen."""
-        tower, sequences = model.net.eval().tower(side), model.tokens(texts, side)
-        pad = (model.tokenizer.pad if model.tokenizer is not None else 0) or 0
-        frozen = len(tower.model.stack.layers) - self.layers if self.layers else 0
-        inputs = _KEPT.store(tower, sequences, pad, frozen) if frozen else TokenStore(sequences, pad)
-        groups = batches.buckets([len(s) for s in sequences])
-        with computing.inference():
-            found = torch.cat([inputs.take(group).to(model.device).embed(tower).float().cpu() for group in groups])
-        return found[torch.from_numpy(np.argsort(np.concatenate(groups)))]
+        below = len(model.net.tower("document").model.stack.layers) - self.layers if self.layers else 0
+        codes = frozen_vectors(model, [data.documents[i] for i in data.pool(part)], "document", _KEPT, below)
+        queries = frozen_vectors(model, [data.queries[i] for i in data.asked(part)], "query", _KEPT, below)
+        return queries.top(codes, len(codes))[0]
 
     def small(self) -> Self:
         sizes: dict[str, Any] = {"query_tokens": 8, "code_tokens": 16, "train": 48, "validation": 16, "test": 24}
@@ -214,15 +201,3 @@ class CodeSearchLlm(StudySystem):
         tune_by="validation_mrr",
         minutes=4,
     )
-
-
-def _as_it_is(name: str, model: SearchModel, data: SearchData) -> Judged:
-    """A search model on the test queries, by its own index."""
-    started = time.perf_counter()
-    pool = data.pool("test")
-    index = model.build_index([data.documents[i] for i in pool])
-    found = index.search([data.queries[i] for i in data.asked("test")], len(pool))
-    figures = figures_of(found.positions, data, "test")
-    costs: dict[str, Any] = {"parameters": model.parameters, "megabytes": model.bytes / 1e6}
-    seconds, width = time.perf_counter() - started, index.nbytes // len(pool)
-    return Judged(name, "as it is", "", figures["mrr"], figures["map"], seconds=seconds, vector_bytes=width, **costs)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from twofold.measure import retrieval
 from twofold.measure.statistics import bootstrap
 from twofold.tasks import Report, Table
-from twofold.tasks.search import SearchData
+from twofold.tasks.search import SearchData, SearchModel
 from twofold.tasks.search.lexical import words
 
 METRICS = ("mrr", "map")
@@ -53,6 +55,18 @@ def figures_of(positions: np.ndarray, data: SearchData, part: str) -> dict[str, 
     place = {int(d): n for n, d in enumerate(data.pool(part))}
     relevant = [{place[d]: grade for d, grade in data.relevant[q].items()} for q in data.asked(part)]
     return retrieval.from_positions(positions, relevant, METRICS)
+
+
+def as_it_is(name: str, model: SearchModel, data: SearchData) -> Judged:
+    """A search model on the test queries, by its own index."""
+    started = time.perf_counter()
+    pool = data.pool("test")
+    index = model.build_index([data.documents[i] for i in pool])
+    found = index.search([data.queries[i] for i in data.asked("test")], len(pool))
+    figures = figures_of(found.positions, data, "test")
+    costs: dict[str, Any] = {"parameters": model.parameters, "megabytes": model.bytes / 1e6}
+    seconds, width = time.perf_counter() - started, index.nbytes // len(pool)
+    return Judged(name, "as it is", "", figures["mrr"], figures["map"], seconds=seconds, vector_bytes=width, **costs)
 
 
 def report(arms: Sequence[Judged], data: SearchData, seed: int) -> Report:

@@ -10,23 +10,23 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
-import torch
 from pydantic import Field
 
 from twofold import computing
 from twofold.catalog import Arm, Budget, Claim, Steps, configure, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
-from twofold.objectives import Loss, nested
-from twofold.parts import Encoder, Part, TextEncoder, halvings, rising
+from twofold.objectives import Loss
+from twofold.parts import Encoder, Part, halvings, rising
 from twofold.systems.retrieval import matryoshka_classify as classify
 from twofold.tasks import Change, Fitted, Model
 from twofold.tasks.classify import ClassifyData, ClassifyModel, LabelledBatch
 from twofold.tasks.classify.knowing import Distance
-from twofold.tasks.inputs import Embedded, freeze
-from twofold.tasks.search import EncoderModel, PairBatch, SearchData, SearchSystem, from_rows
+from twofold.tasks.search import EncoderModel, PairBatch, SearchData, SearchSystem
+from twofold.tasks.search.further import train_further
+from twofold.tasks.search.nested import nested_pairs
 from twofold.tasks.search.stages import LOOKUPS
-from twofold.training import Recipe, train
+from twofold.training import Recipe
 
 SEARCH_RATE = 1e-4
 WIDTHS = (2, 4, 8, 16, 32, 64)
@@ -131,16 +131,7 @@ class Matryoshka(SearchSystem, Change):
         if isinstance(batch, LabelledBatch):
             return classify.loss(self, net, batch)
         assert isinstance(net, Encoder)
-        base, document = self.base(), net.tower("document")
-
-        def at_one_width(queries: torch.Tensor, documents: torch.Tensor) -> Loss:
-            cut: Any = replace(batch, queries=Embedded(queries), documents=Embedded(documents))
-            return base.loss(net, cut)
-
-        queries, documents = batch.queries.embed(net.tower("query")), batch.documents.embed(document)
-        widths = self.widths or halvings(documents.shape[-1])
-        unit = isinstance(document, TextEncoder) and document.normalise
-        return nested(at_one_width, widths, self.weights, normalise=unit)(queries, documents)
+        return nested_pairs(self.base().loss, net, batch, self.widths, self.weights)
 
     def fit(
         self,
@@ -176,11 +167,7 @@ class Matryoshka(SearchSystem, Change):
         self.settle(changed)
         report: dict[str, Any] = {"width": self.width or changed.dim, "widths": changed.spec["widths"]}
         if self.steps:
-            for side in ("query", "document"):
-                freeze(changed.net.tower(side).model, self.tune_layers, model.name)
-            batches = self.batches(changed, from_rows(rows), seed)
-            history = train(changed.net, self.loss, batches, Steps(self.steps), self.recipe(), seed=seed)  # type: ignore[arg-type]
-            changed.net.requires_grad_(True).eval()
+            history = train_further(self, changed, rows, self.steps, seed)
             report |= {"loss": history.curve[-1]["loss"], "steps": history.steps}
         return changed.remember(self.id, self.options(), report)
 

@@ -12,15 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field
 
 from twofold.catalog import Arm, Budget, Claim, Steps, system
 from twofold.data.instructions import tasks_of
 from twofold.data.rows import Rows
 from twofold.errors import UserError
-from twofold.parts import Encoder, Part, SequenceModel, TextClassifier
-from twofold.tasks import Change, Fitted, Model, backbones, instructed, reference
+from twofold.parts import sequence_model
+from twofold.tasks import Change, Fitted, Model, backbones, instructed
 from twofold.tasks.classify import (
     ClassifyData,
     ClassifyModel,
@@ -123,7 +122,7 @@ class MaskInstruct(ClassifySystem, Change):
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
         reader = PromptReader(self.tokens, self.answers, self.words)
-        base = self._instructed(data, seed)
+        base = backbones.instructed_model(self.backbone, data.part("train")[0], self.plan(), seed)  # type: ignore[arg-type]
         assert base.tokenizer is not None
         if (room := reader.room(base.tokenizer, data.target.labels)) < 1:
             raise UserError(
@@ -131,17 +130,6 @@ class MaskInstruct(ClassifySystem, Change):
                 "raise tokens, or give the labels shorter names"
             )
         return ClassifyModel(base.net, base.tokenizer, settings(data.target, reader), base.history, base.notes)
-
-    def _instructed(self, data: ClassifyData, seed: int) -> Model:
-        if self.backbone in reference.NAMES:
-            return instructed.reference_model(self.backbone, self.plan(), seed)
-        tasks, _ = instructed.families(self.families)
-        texts = [*data.part("train")[0], *(text for task in tasks for text in task.texts[:200])]
-        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.tokens)
-        torch.manual_seed(seed)
-        net = instructed.with_words(chosen.model, chosen.head)
-        instructed.instruct(net, chosen.tokenizer, tasks, self.plan(), seed)
-        return Model(net, chosen.tokenizer, notes=dict(chosen.notes))
 
     def batches(self, model: Model, data: ClassifyData, seed: int) -> Callable[[int, float], Any]:
         assert isinstance(model, ClassifyModel)
@@ -164,7 +152,12 @@ class MaskInstruct(ClassifySystem, Change):
         tasks = tasks_of(rows)
         if model.tokenizer is None:
             raise UserError(f"{model.name} has no tokenizer, so it cannot be asked in words; give a model of text")
-        net = instructed.with_words(_sequence(copy.deepcopy(model.net), model.name))
+        found = sequence_model(copy.deepcopy(model.net))
+        if found is None:
+            raise UserError(
+                f"{model.name} is no sequence model over tokens, so it cannot be instructed; give an encoder"
+            )
+        net = instructed.with_words(found)
         history = instructed.instruct(net, model.tokenizer, tasks, self.plan(), seed)
         spec = settings(OneLabel(tasks[0].names), PromptReader(self.tokens, self.answers, self.words))
         made = ClassifyModel(net, model.tokenizer, spec, list(model.history), dict(model.notes))
@@ -203,14 +196,3 @@ class MaskInstruct(ClassifySystem, Change):
         ),
         minutes=3,
     )
-
-
-def _sequence(net: Part, name: str) -> SequenceModel:
-    """The sequence model inside a network."""
-    if isinstance(net, SequenceModel):
-        return net
-    if isinstance(net, Encoder):
-        return net.tower("document").model
-    if isinstance(net, TextClassifier):
-        return net.model
-    raise UserError(f"{name} is no sequence model over tokens, so it cannot be instructed; give an encoder")

@@ -17,6 +17,7 @@ from torch import Tensor
 from twofold.measure import classification
 from twofold.objectives import Loss
 from twofold.objectives import classification as losses
+from twofold.tasks.kinds import of_kind
 from twofold.tasks.system import Table
 
 UNEVEN = 10.0  # from this ratio of the largest to the smallest class on, classes are weighted
@@ -88,10 +89,8 @@ class Target(ABC):
     @staticmethod
     def of(spec: Mapping[str, Any]) -> Target:
         """The target that a spec describes."""
-        known: dict[str, Any] = {cls.kind: cls for cls in (OneLabel, ManyLabels, Number)}
-        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
-        made: Target = known[spec["kind"]](**arguments)
-        return made
+        kinds: tuple[type[Target], ...] = (OneLabel, ManyLabels, Number)
+        return of_kind(spec, kinds)
 
 
 @dataclass(frozen=True)

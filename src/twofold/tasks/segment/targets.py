@@ -18,6 +18,7 @@ from torch import Tensor
 from twofold.measure import dense as measure
 from twofold.objectives import IGNORED, Loss
 from twofold.objectives import dense as losses
+from twofold.tasks.kinds import of_kind
 
 Array = NDArray[Any]
 
@@ -81,10 +82,8 @@ class Target(ABC):
     @staticmethod
     def of(spec: Mapping[str, Any]) -> Target:
         """The target that a spec describes."""
-        known: dict[str, Any] = {cls.kind: cls for cls in (Classes, Numbers, Marks)}
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
-        made: Target = known[spec["kind"]](**given)
-        return made
+        kinds: tuple[type[Target], ...] = (Classes, Numbers, Marks)
+        return of_kind(spec, kinds)
 
 
 @dataclass(frozen=True)
