@@ -106,7 +106,7 @@ class TildeV2(SearchSystem):
         data="pydoc",
         metric="mrr@10",
         by=0.02,
-        budget=Steps(100),
+        budget=Steps(200),
         side=(Arm("bm25"),),
         guards=(Guard("mrr@10", at_least=0.1),),  # chance gives 0.05: below 0.1 the likelihoods have learned nothing
         tune={"lr": (3e-4, 1e-3, 3e-3)},
