@@ -19,7 +19,7 @@ from twofold.measure.reports import record as reports
 from twofold.tasks import Report, StudySystem, Table
 from twofold.tasks import task as task_named
 from twofold.trials import records, traces
-from twofold.trials.outcome import data_of, run
+from twofold.trials.outcome import data_of, run, study_rows
 from twofold.trials.reproduce import SPARE_SEED, fresh, reproduce
 
 RUNS: list[tuple[float, int]] = []
@@ -258,6 +258,19 @@ def test_other_data_are_checks_of_a_record(guesses, tmp_path) -> None:
     columns = {"text": "words", "label": "kind"}
     found = reproduce("most-frequent", folder=tmp_path, data=str(renamed), columns=columns)["checks"]
     assert found == [check, {**check, "data": {**check["data"], "name": "renamed"}}]
+
+
+def test_what_a_study_is_tuned_on_holds_nothing_of_the_test() -> None:
+    claim = resolve("stationary-simplex").claim
+    whole, tuned = study_rows(claim), study_rows(claim, "validation")
+
+    def images(rows: Any, part: str) -> set[bytes]:
+        return {np.asarray(image).tobytes() for image in rows.part(part).columns["image"]}
+
+    assert images(tuned, "test") == images(whole, "validation")
+    assert images(tuned, "train") | images(tuned, "validation") == images(whole, "train")
+    assert images(tuned, "validation")
+    assert not images(tuned, "train") & images(tuned, "validation")
 
 
 def test_a_study_takes_no_other_data(coin, tmp_path, monkeypatch) -> None:

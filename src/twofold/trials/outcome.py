@@ -63,7 +63,7 @@ def run(arm: Arm, claim: Claim, task: Task | None, seed: int, part: str = "test"
     system: System = configure(arm)
     started = time.perf_counter()
     if isinstance(system, StudySystem) or (claim.task == STUDY and isinstance(system, Analysis)):
-        report = system.run(load(claim.on) if claim.on else None, study_rows(claim), seed=seed)
+        report = system.run(load(claim.on) if claim.on else None, study_rows(claim, part), seed=seed)
         return Outcome(report.figures, {"seconds": time.perf_counter() - started})
     assert task is not None
     base = _base(claim) if isinstance(system, TransformSystem) else None
@@ -100,9 +100,21 @@ def _mean(metric: str, runs: Mapping[str, Outcome]) -> Outcome:
     return Outcome({**mean("figures"), **each}, mean("costs"), outcomes[0].detail)
 
 
-def study_rows(claim: Claim) -> Rows | None:
-    """The data of a claim about a study; None where the study makes its own."""
-    return _whole(claim.data) if claim.data in NAMES else None
+def study_rows(claim: Claim, part: str = "test") -> Rows | None:
+    """The data of a claim about a study; None where the study makes its own.
+
+    Where another part than the test's is judged, that one stands in its place and the test's rows are not there: a
+    study reads all that it is given.
+    """
+    if claim.data not in NAMES:
+        return None
+    rows = _whole(claim.data)
+    if part == "test":
+        return rows
+    assert rows.splits is not None
+    rows = rows.take(i for i, name in enumerate(rows.splits) if name != "test")
+    assert rows.splits is not None
+    return split(replace(rows, splits=["test" if name == part else name for name in rows.splits]))
 
 
 def _model(
