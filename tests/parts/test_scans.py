@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from twofold.errors import UserError
+from twofold.measure import costs
 from twofold.parts import S6, SSD, Hydra, Mask, scans
 from twofold.parts.scans import selective_scan, ssd, ssd_matrix
 from twofold.parts.states import StateCache
@@ -87,6 +88,35 @@ def test_the_compiled_scan_is_the_same(batch, time, inner, states, threads, monk
         torch.set_num_threads(before)
     for exact, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled.double(), exact, rtol=1e-5, atol=1e-5 * exact.abs().max().item())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_compiled_scan_works_in_inference_mode(threads, monkeypatch):
+    pytest.importorskip("numba")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(scans, "_LONG", 0)
+    given = [drawn(1, 9, 300), drawn(1, 9, 300).abs(), -drawn(2, 300).abs(), drawn(1, 9, 2), drawn(1, 9, 2)]
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            y, _ = selective_scan(*(t.float() for t in given))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(y.double(), selective_scan(*given)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_compiled_scan_hides_no_operations_and_no_second_derivative(monkeypatch):
+    pytest.importorskip("numba")
+    shapes = [(1, 9, 4), (1, 9, 4), (2, 4), (1, 9, 2), (1, 9, 2)]
+    given = [drawn(*shape, seed=i).float().requires_grad_() for i, shape in enumerate(shapes)]
+    counts = []
+    for long in (1 << 60, 0):
+        monkeypatch.setattr(scans, "_LONG", long)
+        counts.append(costs.flops(selective_scan, *given))
+    assert counts[0] == counts[1] > 0
+    first = torch.autograd.grad(selective_scan(*given)[0].square().sum(), given, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first[0].sum().backward()
 
 
 def test_without_numba_long_inputs_are_scanned_all_the_same(monkeypatch):

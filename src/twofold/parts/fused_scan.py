@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _LANES = 128  # of the inner dimension that go together
 _PIECE = 8  # positions whose states are held at once in the backward pass
@@ -165,6 +166,7 @@ class FusedScan(torch.autograd.Function):
         return y, last
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, a, b, c, fresh, *between = ctx.saved_tensors
         grad_y, grad_last = grads
@@ -200,5 +202,11 @@ def _each(work: Callable[[int, slice], None], pieces: list[slice]) -> None:
         for i, piece in enumerate(pieces):
             work(i, piece)
         return
+    inference = torch.is_inference_mode_enabled()  # a thread does not take it over from the one that starts it
+
+    def apart(i: int, piece: slice) -> None:
+        with torch.no_grad(), torch.inference_mode(inference):
+            work(i, piece)
+
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(len(pieces)), pieces))
+        list(pool.map(apart, range(len(pieces)), pieces))

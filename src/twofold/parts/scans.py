@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 _RUN = 16  # positions that a scan goes through one after another, in all runs at once
 _FITS = 1 << 17  # numbers of a block of a selective scan
@@ -41,7 +42,9 @@ def selective_scan(
     if state is None:
         state = u.new_zeros(len(u), *a.shape)
     scan: type[torch.autograd.Function] = _SelectiveScan
-    if u.numel() * len(a) >= _LONG and all(t.is_cpu and t.dtype == torch.float32 for t in (u, dt, a, b, c, state)):
+    plain = all(t.is_cpu and t.dtype == torch.float32 for t in (u, dt, a, b, c, state))
+    # What counts operations or follows shapes without data (a dispatch mode) sees nothing of a compiled pass.
+    if plain and u.numel() * len(a) >= _LONG and _get_current_dispatch_mode() is None:
         scan = _fused() or scan
     y, last = scan.apply(u, dt, a, b, c, state, starts)
     return y, last
@@ -49,10 +52,10 @@ def selective_scan(
 
 @cache
 def _fused() -> type[torch.autograd.Function] | None:
-    """The compiled pass, or None where numba is not installed."""
+    """The compiled pass, or None where numba is not installed, or finds no folder for what it compiles."""
     try:
         from twofold.parts.fused_scan import FusedScan
-    except ImportError:
+    except (ImportError, RuntimeError):
         return None
     return FusedScan
 
