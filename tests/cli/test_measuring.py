@@ -94,13 +94,14 @@ def test_reproduce_prints_verdict_effect_and_repeats(run, monkeypatch) -> None:
         "dry_run": True,
         "folder": "there",
         "data": None,
+        "columns": None,
     }
     for expected in ("stat: leans", "it is better", "kcm (keep=0.7)", "0.5000 0.6000 0.7000", "effect +0.1000"):
         assert expected in ran.out
     assert run("reproduce", "stat", "--json").json == json.loads(json.dumps(RECORD))
     assert "give at least 1" in run("reproduce", "stat", "--seeds", "0").error
-    run("reproduce", "stat", "--data", "own.csv")
-    assert asked["data"] == "own.csv"
+    run("reproduce", "stat", "--data", "own.csv", "--columns", "query=ask")
+    assert (asked["data"], asked["columns"]) == ("own.csv", {"query": "ask"})
     assert "leave out --retune" in run("reproduce", "stat", "--data", "own.csv", "--retune").error
 
 
