@@ -146,6 +146,35 @@ def test_embedded_names_and_cuts() -> None:
         work.read("algorithms:revers")
 
 
+def test_sums_that_are_asked_were_never_trained_on() -> None:
+    work = task("solve")
+    data = work.read("algorithms:add(length=3, train=500)")
+    assert work.describe(data)["counts"] == {part: {"problems": n} for part, n in _SIZES.items()}
+    assert data.name == "add(length=3, train=500)"
+    parts = (data.train, *data.validation, *data.test)
+    asked = [{frozenset((tuple(r[1:4]), tuple(r[5:8]))) for r in given.prompts.tolist()} for given in parts]
+    assert [len(part) for part in asked] == [500, 1000, 1000]
+    assert len(set.union(*asked)) == 2500
+    assert data.names[FIRST:] == (*map(str, range(10)), "+")
+    batch = Packed(data.train, 8, 0)(0, 0.0)
+    assert batch.counted.sum(1).tolist() == [10] * 4  # four digits and the end, two sums a row
+    longer = work.read("algorithms:add")
+    assert (longer.train_len, len(longer.test)) == (10, 20)
+
+
+def test_digits_of_a_sum_are_scored_alone() -> None:
+    data = SolveData.unseen("add", 2, 20, each=2)
+    right = [row.tolist() for row in data.test[0].answers]
+    model = solver(len(data.names), names=data.names)
+    model._answers = lambda prompts, limit: [[*right[0][:3], FIRST], [right[1][0], *[END] * 3]]  # type: ignore[method-assign]
+    figures = task("solve").evaluate(model, data).figures
+    assert figures["token_accuracy"] == pytest.approx((1 + 1 / 3) / 2)
+    assert figures["exact_match"] == 0
+
+
+_SIZES = {"train": 500, "validation": 1000, "test": 1000}
+
+
 def test_functions_are_called_with_seeded_generators() -> None:
     def noisy(length: int) -> tuple[list[int], list[float]]:
         values = np.random.randint(0, 3, length).tolist()

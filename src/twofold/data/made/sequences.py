@@ -5,7 +5,6 @@ Ids and labels are int64 `[n, T]`; -100 where a token has no label. Each kind is
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, cast
 
@@ -13,8 +12,8 @@ import numpy as np
 
 from twofold.data.made.embedded import Needle, SeqDigits
 from twofold.data.made.signals import Adding, LinearInContext, Signals
-from twofold.data.made.sizes import NONE, Integers, positive
-from twofold.errors import UserError, unknown
+from twofold.data.made.sizes import NONE, Integers, positive, read_sizes, written
+from twofold.errors import UserError
 
 
 class Sequences(Protocol):
@@ -318,8 +317,6 @@ KINDS: dict[str, type[Any]] = {
 }
 """Kinds of sequence by name. What plain attention solves of each is in docs/data/calibrated.json."""
 
-_WRITTEN = re.compile(r"(?P<name>[a-z-]+)(?:\((?P<options>.*)\))?")
-
 
 def parse(text: str) -> Sequences | Signals | None:
     """`mqar` or `mqar(time=128, pairs=8)`; None where it is no kind of sequence.
@@ -327,16 +324,9 @@ def parse(text: str) -> Sequences | Signals | None:
     Raises:
         UserError: unknown or unfit sizes.
     """
-    found = _WRITTEN.fullmatch(text.strip())
-    if found is None or found["name"] not in KINDS:
+    found = written(text)
+    if found is None or found[0] not in KINDS:
         return None
-    kind = KINDS[found["name"]]
-    known, options = [f.name for f in fields(kind)], {}
-    for pair in filter(None, (p.strip() for p in (found["options"] or "").split(","))):
-        name, _, value = (piece.strip() for piece in pair.partition("="))
-        if name not in known:
-            raise unknown(f"size of {found['name']}", name, known)
-        if not value.isdecimal():
-            raise UserError(f"{found['name']}: {name} is {value!r}; it must be a whole number")
-        options[name] = int(value)
-    return cast(Sequences | Signals, kind(**options))
+    kind = KINDS[found[0]]
+    sizes = read_sizes(*found, [f.name for f in fields(kind)])
+    return cast(Sequences | Signals, kind(**sizes))

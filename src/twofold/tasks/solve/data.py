@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twofold.data.batches import Order
 from twofold.data.cache import digest
-from twofold.data.made.algorithms import ASK, END, FIRST, PAD, START, Problems, Vocabulary, problems
+from twofold.data.made.algorithms import ASK, END, FIRST, PAD, START, Problems, Vocabulary, apart, problems
 from twofold.data.rows import Rows
 from twofold.data.splits import split
 from twofold.errors import UserError
@@ -69,6 +69,24 @@ class SolveData:
         fingerprint = digest(name, repr((train_len, test_len, train, each, seed)))[:16]
         names = tuple(trained.vocabulary.names())
         return cls(name, f"made: {name}", fingerprint, names, trained, tuple(validation), tuple(test))
+
+    @classmethod
+    def unseen(cls, name: str, length: int, train: int, *, each: int = 1000, seed: int = 0) -> SolveData:
+        """Problems of `data.made.algorithms`, all of one length and no two alike: what is asked was never trained on.
+
+        Args:
+            train: how many to train on.
+            each: how many are in validation, and how many in the test.
+            seed: of all of them.
+
+        Raises:
+            UserError: there are not so many different problems of that length.
+        """
+        trained, validation, test = apart(name, length, (train, each, each), seed)
+        label = f"{name}(length={length}, train={train})"
+        fingerprint = digest(label, repr((each, seed)))[:16]
+        names = tuple(trained.vocabulary.names())
+        return cls(label, f"made: {label}", fingerprint, names, trained, (validation,), (test,))
 
     @classmethod
     def from_function(

@@ -44,16 +44,19 @@ class SolveTask(Task):
         return data.metric if isinstance(data, MadeData) else self.metric
 
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> Data:
-        """Problems: `algorithms:copy` and the like (lengths 1 to 10, tested to 20); made sequences with labels, such
-        as `mqar` or `mqar(time=128, pairs=8)`, or with numbers, such as `adding`; or rows with prompt and answer."""
+        """Problems: `algorithms:copy` and the like (lengths 1 to 10, tested to 20), or of one length, with others in
+        the test than in training, `algorithms:add(length=3, train=4000)`; made sequences with labels, such as
+        `mqar` or `mqar(time=128, pairs=8)`, or with numbers, such as `adding`; or rows with prompt and answer."""
         if isinstance(source, Rows):
             return SolveData.from_rows(source)
         made = sequences.parse(str(source))
         if made is not None:
             return LabelData(made) if hasattr(made, "vocab") else NumberData(made)
-        problem = algorithms.named(str(source))
-        if problem is not None:
-            return SolveData.made(problem, 10, 20)
+        named = algorithms.named(str(source))
+        if named is not None:
+            if named.sizes:
+                return SolveData.unseen(named.problem, **named.sizes)
+            return SolveData.made(named.problem, 10, 20)
         return SolveData.from_rows(read(source, columns=columns))
 
     def evaluate(self, model: Model, data: Data, part: str = "test", **setting: Any) -> Evaluation:
