@@ -7,6 +7,7 @@ import torch
 
 from twofold.measure import costs
 from twofold.parts import FixedAttention, Mask, Rope, StridedAttention, SummaryAttention
+from twofold.parts.mixers import sparse_attention
 from twofold.parts.mixers.sparse_attention import RuledAttention
 
 KINDS = [(StridedAttention, (3,)), (SummaryAttention, (5, 2)), (FixedAttention, (6, 2))]
@@ -34,6 +35,19 @@ def test_in_pieces_as_whole(kind, given, causal, time, monkeypatch) -> None:
     monkeypatch.setattr(kind, "folded", lambda *given: None)
     for own, dense in zip(pieces, outcome(mixer, x, None), strict=True):
         torch.testing.assert_close(own, dense)
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "two-way"])
+@pytest.mark.parametrize("kept", [1, 7_000])
+def test_grid_a_few_rows_at_a_time(causal, kept, monkeypatch) -> None:
+    mixer = made(StridedAttention, (3,), causal)
+    x = torch.randn(2, 101, 16, dtype=torch.double)
+    monkeypatch.setattr(StridedAttention, "foldable", lambda *given: True)
+    monkeypatch.setattr(sparse_attention, "_KEPT", kept)
+    with torch.inference_mode():
+        pieces = mixer(x)
+    monkeypatch.setattr(StridedAttention, "folded", lambda *given: None)
+    torch.testing.assert_close(pieces, mixer(x))
 
 
 @pytest.mark.parametrize(("kind", "given"), [(StridedAttention, (32,)), (FixedAttention, (64, 2))])

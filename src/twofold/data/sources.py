@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from twofold.data import standard_library
@@ -32,6 +33,7 @@ NAMES: dict[str, Callable[[], Rows]] = {
     "pycode:rewritten": rewritten_code,
     "statements": statements,
     "concepts": concepts,
+    "concepts:gap": partial(concepts, gap=0.5),
     "spread": spread,
     "languages": languages,
     "histories": histories,

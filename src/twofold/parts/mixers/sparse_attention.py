@@ -22,6 +22,8 @@ from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.positions import Position, Rope
 from twofold.parts.rules import CAUSAL, AnyOf, Columns, InBlocks, Places, Rule, Summaries, Window
 
+_KEPT = 1 << 20  # logits that are written and read while they are in the cache
+
 
 class RuledAttention(Attention, abstract=True):
     """Attention that sees the pairs of one more rule. Kinds differ in `seen` and in what they can fold."""
@@ -256,27 +258,59 @@ class StridedAttention(RuledAttention):
         rows, around = queries.shape[2], 2 if causal else 3  # of the grid; how many of them a window meets
         if not self.foldable(time, rows + around * self.stride, places):
             return None
+        grid = _Grid(time, causal, self.scale, around, queries, keys, values)
+        step = max(1, _KEPT // (queries[:, :, 0, :, 0].numel() * (rows + around * self.stride)))
+        if q.requires_grad:  # every piece's gradient is as long as the whole
+            step = rows
+        found = [grid.attend(start, min(start + step, rows)) for start in range(0, rows, step)]
+        return torch.cat(found, 2).flatten(2, 3)[:, :, :time]
 
-        def beside(x: Tensor) -> Tensor:
-            """Each row with the one before it, and (two-way) the one behind it."""
-            wide = F.pad(x, (0, 0, 0, 0, 1, around - 2))
-            return torch.cat([wide[:, :, i : i + rows] for i in range(around)], 3)
 
-        slots = torch.arange(rows * self.stride, device=q.device).view(rows, self.stride)
-        near = (slots - self.stride)[:, :1] + torch.arange(around * self.stride, device=q.device)
-        away, row = slots[..., None] - near[:, None], torch.arange(rows, device=q.device)
-        inside = ((near >= 0) & (near < time))[:, None] & (away.abs() < self.stride)
-        if causal:
+class _Grid:
+    """A sequence as the rows of a grid, `[B, H, rows, stride, d]`: each place sees its window and its column.
+
+    Args:
+        time: places that are there; the last row may be longer.
+        causal: whether nobody looks ahead.
+        scale: of the logits.
+        around: rows that a window meets, from the one before on.
+        queries, keys, values: the rows.
+    """
+
+    def __init__(
+        self, time: int, causal: bool, scale: float, around: int, queries: Tensor, keys: Tensor, values: Tensor
+    ) -> None:
+        self.time, self.causal, self.scale, self.around = time, causal, scale, around
+        self.queries = queries
+        self.near = [F.pad(x, (0, 0, 0, 0, 1, around - 2)) for x in (keys, values)]
+        self.columns = [x.transpose(2, 3).contiguous() for x in (keys, values)]
+
+    def attend(self, start: int, stop: int) -> Tensor:
+        """What the rows from start on, stop left out, take from the values."""
+        queries = self.queries[:, :, start:stop]
+        stride, device = queries.shape[3], queries.device
+        keys, values = (
+            torch.cat([x[:, :, start + i : stop + i] for i in range(self.around)], 3) for x in self.near
+        )  # each row with the one before it, and (two-way) the one behind it
+        last = stop if self.causal else self.queries.shape[2]
+        column_keys, column_values = (x[:, :, :, :last] for x in self.columns)
+
+        row, place = torch.arange(start, stop, device=device), torch.arange(stride, device=device)
+        slots = row[:, None] * stride + place
+        near = (slots - stride)[:, :1] + torch.arange(self.around * stride, device=device)
+        away, other = slots[..., None] - near[:, None], torch.arange(last, device=device)
+        inside = ((near >= 0) & (near < self.time))[:, None] & (away.abs() < stride)
+        if self.causal:
             inside = inside & (away >= 0)
-        column = (row[None] < row[:, None]) if causal else (row[None] != row[:, None])
-        real = (slots < time).T[None]  # a column's keys: of each place in a row, those that are there
-        far_logits = (queries.transpose(2, 3) @ keys.transpose(2, 3).transpose(-1, -2)).transpose(2, 3)
+        column = (other < row[:, None]) if self.causal else (other != row[:, None])
+        real = other * stride + place[:, None] < self.time  # of a column's keys, those that are there
+
+        far_logits = queries.transpose(2, 3) @ column_keys.transpose(-1, -2)
         close, far = _together(
-            (queries @ beside(keys).transpose(-1, -2) * self.scale, inside | (away == 0)),
-            (far_logits * self.scale, column[:, None] & real),
+            (queries @ keys.transpose(-1, -2) * self.scale, inside | (away == 0)),
+            (far_logits.transpose(2, 3) * self.scale, column[:, None] & real),
         )
-        columns = (far.transpose(2, 3) @ values.transpose(2, 3)).transpose(2, 3)
-        return (close @ beside(values) + columns).flatten(2, 3)[:, :, :time]
+        return close @ values + (far.transpose(2, 3) @ column_values).transpose(2, 3)
 
 
 class FixedAttention(SummaryAttention):
