@@ -23,7 +23,7 @@ from twofold.tasks.search import EncoderModel, PairBatch, PairBatches, SearchDat
 from twofold.tasks.search.terms import pieces, silent_tokens, stop_tokens
 
 # Both arms of the claim.
-SMALL: dict[str, Any] = {"backbone": "tiny-encoder-2", "document_tokens": 48, "batch": 16}
+SMALL: dict[str, Any] = {"backbone": "tiny-encoder-concepts", "document_tokens": 128, "batch": 16}
 
 
 @system(
@@ -103,12 +103,12 @@ class TildeV2(SearchSystem):
         says="weights of a passage's own and 16 likely terms rank better than likelihoods of all terms",
         paper="24 % more effective than TILDE on MS MARCO, with an index 99 % smaller, below 100 ms a query on a CPU",
         arms=(Arm("tilde", **SMALL), Arm("tildev2", expansion=16, **SMALL)),
-        data="pydoc",
+        data="concepts:gap",  # of the 2,141 pairs of pydoc, TILDE learns nothing
         metric="mrr@10",
         by=0.02,
         budget=Steps(200),
         side=(Arm("bm25"),),
         guards=(Guard("mrr@10", at_least=0.1),),  # BM25's 100 in any order give 0.025
         tune={"lr": (3e-4, 1e-3, 3e-3)},
-        minutes=5,
+        minutes=16,
     )
