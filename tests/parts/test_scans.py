@@ -169,6 +169,20 @@ def test_ssd_is_the_loop_whatever_the_chunk(chunk, packed):
         torch.testing.assert_close(mixed, ssd(*given)[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("kept", [1, 200])
+def test_ssd_in_pieces_is_ssd_at_once(kept, monkeypatch):
+    state, starts = drawn(2, 4, 5, 3, seed=5).requires_grad_(), torch.zeros(2, 150, dtype=torch.bool)
+    starts[0, [3, 64, 130]] = True
+    given = [t.requires_grad_() for t in ssd_inputs(150)]
+    found = []
+    for size in (1 << 30, kept):
+        monkeypatch.setattr(scans, "_KEPT", size)
+        y, last = ssd(*given, state, starts, 5)
+        found.append((y, last, *torch.autograd.grad(y.square().sum() + last.square().sum(), [*given, state])))
+    for whole, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(pieces, whole, rtol=1e-10, atol=1e-10)
+
+
 def test_many_groups_of_chunks_with_documents():
     given = ssd_inputs(40 * 33)
     starts = torch.rand(2, 40 * 33, generator=torch.Generator().manual_seed(0)) < 0.01

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 _RUN = 16  # positions that a scan goes through one after another, in all runs at once
 _FITS = 1 << 17  # numbers of a block of a selective scan
 _LONG = 1 << 17  # states of a sequence from which on a compiled pass is worth its loading
+_KEPT = 1 << 18  # numbers of a piece of an SSD scan, which stay in a processor's cache
 _WIDE = 32  # runs that are joined by one matrix
 
 
@@ -182,46 +183,68 @@ def ssd(
     """`h_t = exp(dt_t a) h_{t-1} + dt_t b_t x_tᵀ`, `y_t = h_tᵀ c_t`, one decay a head, as matrix products.
 
     Inside a chunk as masked attention, between chunks by the states at their ends. Dao & Gu 2024 (SSD),
-    https://arxiv.org/abs/2405.21060. Time grows linearly with T; the chunk changes speed, not values.
+    https://arxiv.org/abs/2405.21060. Time grows linearly with T; the chunk changes speed, not values. A processor goes
+    through pieces that stay in its cache.
+
+    Args:
+        x, dt, a, b, c: what enters, step sizes (none below zero), rates of decay (none above zero), what is written
+            where, and what is read.
+        state: at the beginning; zero where None.
+        starts: as above.
+        chunk: positions that are mixed by one matrix.
 
     Returns:
         y, and the state after the last position.
     """
     batch, time, heads, _ = x.shape
     groups, size = b.shape[2], min(chunk, time)
+    piece = max(1, _KEPT // max(1, x[:, 0].numel() * size)) * size
+    if x.is_cpu and time > piece:
+        given = [t.split(piece, 1) for t in (x, dt, b, c)]
+        found = []
+        for i, (xs, dts, bs, cs) in enumerate(zip(*given, strict=True)):
+            begins = None if starts is None else starts[:, i * piece : (i + 1) * piece]
+            y, state = ssd(xs, dts, a, bs, cs, state, begins, chunk)
+            found.append(y)
+        assert state is not None
+        return torch.cat(found, 1), state
     short = -time % size
     if short:
         x, b, c = (F.pad(t, (0, 0, 0, 0, 0, short)) for t in (x, b, c))
         dt = F.pad(dt, (0, 0, 0, short))
         starts = None if starts is None else F.pad(starts, (0, short))
 
-    def chunks(t: Tensor) -> Tensor:  # [B, T, G·R, F] -> [B, K, G, R, Q, F]
-        return t.unflatten(2, (groups, -1)).unflatten(1, (-1, size)).permute(0, 1, 3, 4, 2, 5)
+    def heads_first(t: Tensor) -> Tensor:  # [B, K, Q, G, R, ...] -> [B, K, G, R, Q, ...]
+        return t.movedim(2, 4)
 
-    u, into, read = chunks(x * dt[..., None]), chunks(b), chunks(c)
-    log = chunks((dt * a)[..., None])[..., 0].cumsum(-1)  # [B, K, G, R, Q]
+    u = (x * dt[..., None]).unflatten(2, (groups, -1)).unflatten(1, (-1, size))  # [B, K, Q, G, R, P]
+    into, read = (t.unflatten(1, (-1, size)).transpose(2, 3) for t in (b, c))  # [B, K, G, Q, N]
+    log = (dt * a).unflatten(2, (groups, -1)).unflatten(1, (-1, size)).cumsum(2)  # [B, K, Q, G, R]
+    end, rising = log[:, :, -1:], heads_first(log)
     seen = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
     document = None
     if starts is not None:
-        document = starts.unflatten(1, (-1, size)).cumsum(-1)[:, :, None, None]  # [B, K, 1, 1, Q]
-        seen = seen & (document[..., :, None] == document[..., None, :])
-    inside = torch.exp((log[..., :, None] - log[..., None, :]).masked_fill(~seen, float("-inf")))
-    y = (read @ into.transpose(-1, -2) * inside) @ u
+        document = starts.unflatten(1, (-1, size)).cumsum(-1)  # [B, K, Q]
+        seen = seen & (document[..., :, None] == document[..., None, :])[:, :, None]
+    met = (read @ into.transpose(-1, -2)).masked_fill(~seen, 0.0)
+    # Decays grow from the diagonal to the right, where nothing is seen; there they are held at one, so as to be finite.
+    inside = (rising[..., :, None] - rising[..., None, :]).clamp_(max=0.0).exp_()
+    y = (met[:, :, :, None] * inside) @ heads_first(u)
 
-    to_end = torch.exp(log[..., -1:] - log)
-    through = log[..., -1]
-    from_start = torch.exp(log)
+    to_end, from_start = torch.exp(end - log), torch.exp(log)
     broken = None
     if document is not None:
-        to_end = to_end * (document == document[..., -1:])
-        from_start = from_start * (document == 0)
-        broken = document[:, :, 0, 0, -1] > 0
-    sums = into.transpose(-1, -2) @ (u * to_end[..., None])  # [B, K, G, R, N, P]
-    first = sums.new_zeros(sums[:, 0].shape) if state is None else state.unflatten(1, (groups, -1))
-    enter, last = _carry(through.flatten(2), sums.flatten(2, 3), first.flatten(1, 2), broken)
-    y = y + (read @ enter.unflatten(2, (groups, -1))) * from_start[..., None]
-    y = y.permute(0, 1, 4, 2, 3, 5).reshape(batch, -1, heads, x.shape[-1])
-    return y[:, :time], last
+        to_end = to_end * (document == document[..., -1:])[..., None, None]
+        from_start = from_start * (document == 0)[..., None, None]
+        broken = document[..., -1] > 0
+    # The heads of a group have the same b and c: side by side they are one product.
+    ends = into.transpose(-1, -2) @ (u * to_end[..., None]).flatten(4).transpose(2, 3)  # [B, K, G, N, R·P]
+    sums = ends.unflatten(4, u.shape[4:]).transpose(3, 4).flatten(2, 3)  # [B, K, H, N, P]
+    first = sums.new_zeros(sums[:, 0].shape) if state is None else state
+    enter, last = _carry(end[:, :, 0].flatten(2), sums, first, broken)
+    given = enter.unflatten(2, (groups, -1)).transpose(3, 4).flatten(4)  # [B, K, G, N, R·P]
+    far = (read @ given).unflatten(4, u.shape[4:]).transpose(2, 3) * from_start[..., None]
+    return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, x.shape[-1])[:, :time], last
 
 
 def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -246,7 +269,7 @@ def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) 
         met = F.pad(broken.long(), (1, 0)).cumsum(-1)[:, None]
         seen = seen & (met[..., :, None] == met[..., None, :])
     decay = torch.exp(log.masked_fill(~seen, float("-inf")))
-    given = torch.cat((state[:, None], sums), 1).transpose(1, 2)  # [B, H, K + 1, N, P]
+    given = torch.cat((state[:, :, None], sums.transpose(1, 2)), 2)  # [B, H, K + 1, N, P]
     found = (decay @ given.flatten(3)).unflatten(3, given.shape[3:]).transpose(1, 2)
     return found[:, :-1], found[:, -1]
 

@@ -54,14 +54,14 @@ class CausalConv(Mixer):
             if not isinstance(cache, ConvCache):
                 raise UserError(f"CausalConv needs the cache that its new_cache makes, not {type(cache).__name__}")
             x, segments = cache.append(x, segments)
-        y = x[:, back:] * self.weight[0]
+        y = x[:, back:] * self.weight[0] if self.bias is None else torch.addcmul(self.bias, x[:, back:], self.weight[0])
         for tap in range(1, self.kernel):
-            past = x[:, back - tap : back - tap + time] * self.weight[tap]
+            past = x[:, back - tap : back - tap + time]
             if segments is not None:
                 same = segments[:, back - tap : back - tap + time] == segments[:, back:]
                 past = past * same[..., None].to(past.dtype)
-            y = y + past
-        return y if self.bias is None else y + self.bias
+            y = torch.addcmul(y, past, self.weight[tap])
+        return y
 
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None

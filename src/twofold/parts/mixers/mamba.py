@@ -265,7 +265,7 @@ class SSD(MambaBlock):
             y = y[:, None]
         else:
             y, last = ssd(x, dt, a, b, c, state, starts, self.chunk)
-        return (y + self.skip.to(x.dtype)[:, None] * x).flatten(2), last
+        return torch.addcmul(y, self.skip.to(x.dtype)[:, None], x).flatten(2), last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
         return self.out(self.norm(y * F.silu(gate)))
