@@ -19,7 +19,7 @@ from twofold.tasks.inputs import Kept, StateStore, TokenStore
 from twofold.tasks.search import LexicalModel, from_rows
 from twofold.tasks.search.frozen import frozen_vectors
 from twofold.tasks.search.further import train_further
-from twofold.tasks.search.lexical import hard_negatives, words
+from twofold.tasks.search.lexical import WordSets, hard_negatives, words
 from twofold.tasks.search.nested import nested_pairs
 from twofold.tasks.search.task import sample
 from twofold.tasks.search.vectors import Dense
@@ -106,6 +106,49 @@ def test_hard_negatives_are_training_documents_that_do_not_answer() -> None:
         assert len(negatives) <= 2
         assert set(negatives) <= train
         assert not set(negatives) & set(data.relevant[query])
+
+
+def mined_texts(answers: list[str], wrong: list[str], refused: tuple[str, ...] = ()) -> list[str]:
+    """The hard negatives of one training query; `wrong` answer another one, `refused` were judged not to answer."""
+    judged = [("sort big numbers", text, 1, "train") for text in answers]
+    judged += [("something else", text, 1, "train") for text in wrong]
+    judged += [("sort big numbers", text, 0, "train") for text in refused]
+    judged += [("held", "out", 1, part) for part in ("validation", "test")]
+    queries, documents, grades, splits = (list(column) for column in zip(*judged, strict=True))
+    data = from_rows(rows(query=queries, document=documents, grade=grades, split=splits))
+    return [data.documents[d] for d in hard_negatives(data, 9)[data.queries.index("sort big numbers")]]
+
+
+def test_a_document_far_above_the_answer_is_a_hard_negative() -> None:
+    answer, above, below = "numbers in order", "sort big numbers quickly", "numbers drawn by chance from urns"
+    assert mined_texts([answer], [below, above]) == [above, below]
+
+
+def test_near_duplicates_of_an_answer_are_no_hard_negatives() -> None:
+    answer = "sort one two three four five six seven eight"  # nine words
+    eight_of_ten = "Eight SEVEN six, five, four, three two sort; nine"
+    seven_of_eleven = "sort two three four five six seven nine ten"
+    assert mined_texts([answer], [eight_of_ten, seven_of_eleven]) == [seven_of_eleven]
+
+
+def test_near_duplicates_of_any_answer_are_kept_out() -> None:
+    first, second = "sort alpha beta gamma delta", "big epsilon zeta eta theta"
+    alike = ["the " + second, "of " + first]  # stop words do not count
+    assert mined_texts([first, second], [*alike, "numbers"]) == ["numbers"]
+
+
+def test_what_was_judged_not_to_answer_is_a_hard_negative_however_like_an_answer() -> None:
+    answer, judged = "sort one two three four five", "the sort one two three four five"
+    assert mined_texts([answer], ["big"], (judged,)) == [judged, "big"]
+
+
+def test_overlap_is_the_share_of_common_words() -> None:
+    random = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in random.integers(12, size=size)) for size in random.integers(0, 9, 40)]
+    first, second = (random.integers(40, size=200) for _ in range(2))
+    sets = [set(words(text)) for text in texts]
+    by_hand = [len(sets[a] & sets[b]) / max(1, len(sets[a] | sets[b])) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(WordSets(texts).overlap(first, second), by_hand)
 
 
 def test_exact_search_equals_the_full_product() -> None:

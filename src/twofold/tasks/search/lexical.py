@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import bm25s
 import numpy as np
+import scipy.sparse
 
 from twofold.tasks.search.data import SearchData
 
@@ -76,14 +77,44 @@ Search = Callable[[Sequence[str], Sequence[str], int], tuple[np.ndarray, np.ndar
 """Documents, queries and k to the indices of the best documents and their scores, `[queries, k]` each."""
 
 
+class WordSets:
+    """The set of words of each text, to say how alike two texts are."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        numbers: dict[str, int] = {}
+        found = [[numbers.setdefault(word, len(numbers)) for word in set(words(text))] for text in texts]
+        self.sizes = np.array([len(some) for some in found], dtype=np.int64)
+        ends = np.concatenate([[0], self.sizes.cumsum()])
+        columns = np.array([number for some in found for number in some], dtype=np.int64)
+        self._table = scipy.sparse.csr_array(
+            (np.ones(len(columns), np.int32), columns, ends), shape=(len(texts), max(1, len(numbers)))
+        )
+
+    def overlap(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Words that both texts of each pair hold, of those that either holds (Jaccard), `[n]`; 0 without any word."""
+        both = self._table[first].multiply(self._table[second]).sum(1)
+        return np.asarray(both / np.maximum(self.sizes[first] + self.sizes[second] - both, 1))
+
+
+NEAR_DUPLICATE = 0.8
+"""From here on two texts count as one: the bound of Lee et al. 2022, https://arxiv.org/abs/2107.06499, section 4.2."""
+_AT_ONCE = 512  # queries whose candidates are compared with their answers at a time
+
+
 def hard_negatives(
-    data: SearchData, count: int, depth: int = 50, margin: float = 0.95, search: Search = bm25_search
+    data: SearchData, count: int, depth: int = 50, alike: float = NEAR_DUPLICATE, search: Search = bm25_search
 ) -> dict[int, np.ndarray]:
     """For each training query, documents of the training part that look like answers and are none.
 
     First those that the data itself says are none; then those that `search` ranks highest and that are not
-    relevant. Of these, one that scores at least `margin` of the relevant one's score above it is kept out:
-    it is likely relevant, though nobody said so (a false negative).
+    relevant, however far above the answer: there the search errs, and training shall see it (Karpukhin et al. 2020,
+    https://arxiv.org/abs/2004.04906, section 3.2). Of these, near-duplicates of an answer are kept out, since they
+    answer too, though nobody said so (false negatives).
+
+    Args:
+        count: at most so many a query.
+        depth: of how many that are ranked highest they are taken.
+        alike: a document whose overlap with an answer (`WordSets`) is at least this is a near-duplicate of it.
 
     Returns:
         Query index to document indices, at most `count` each; queries without any are left out.
@@ -93,15 +124,27 @@ def hard_negatives(
     asked = np.array([q for q in asked if len(chosen.get(int(q), ())) < count], dtype=np.int64)
     if not len(asked):
         return chosen
-    ranked, found_scores = search([data.documents[i] for i in pool], [data.queries[q] for q in asked], depth)
-    for query, row, score in zip(asked, ranked, found_scores, strict=True):
-        found = pool[row]
-        answers = data.relevant[query]
-        is_answer = np.array([d in answers for d in found])
-        best = score[is_answer].max() if is_answer.any() else np.inf
-        wrong = found[~is_answer & (score > 0) & (score < best / margin)]
+    texts = [data.documents[i] for i in pool]
+    ranked, found_scores = search(texts, [data.queries[q] for q in asked], depth)
+    answering = _answering(
+        WordSets(texts), ranked, [np.searchsorted(pool, list(data.relevant[q])) for q in asked], alike
+    )
+    for query, row, score, right in zip(asked, ranked, found_scores, answering, strict=True):
+        wrong = pool[row[~right & (score > 0)]]
         judged = chosen.get(int(query), np.zeros(0, np.int64))
         wrong = np.concatenate([judged, wrong[~np.isin(wrong, judged)]])
         if len(wrong):
             chosen[int(query)] = wrong[:count]
     return chosen
+
+
+def _answering(sets: WordSets, ranked: np.ndarray, answers: Sequence[np.ndarray], alike: float) -> np.ndarray:
+    """Which of the texts ranked for each query are one of its answers, or a near-duplicate of one, `[queries, k]`."""
+    found = np.zeros(ranked.shape, bool)
+    for start in range(0, len(ranked), _AT_ONCE):
+        some = answers[start : start + _AT_ONCE]
+        rows = start + np.repeat(np.arange(len(some)), [len(one) for one in some])
+        right = np.repeat(np.concatenate(some), ranked.shape[1]).reshape(-1, ranked.shape[1])
+        overlap = sets.overlap(ranked[rows].ravel(), right.ravel()).reshape(right.shape)
+        np.logical_or.at(found, rows, (ranked[rows] == right) | (overlap >= alike))
+    return found
