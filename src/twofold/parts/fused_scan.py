@@ -60,9 +60,9 @@ def _exp(x: np.float32) -> np.float32:
 
 @_compiled
 @no_type_check
-def _forward(u, dt, a, b, c, fresh, h, y, between):
+def _forward(u, dt, a, b, c, fresh, h, y, between, every):
     """`u`, `dt`, `y` `[B, T, lanes]`; `h` `[B, N, lanes]` goes from before the first position to behind the last one;
-    `between` `[B, pieces, N, lanes]` gets it before every piece."""
+    `between` `[B, pieces, N, lanes]` gets it before every piece of so many positions."""
     rows, time, lanes = u.shape
     for row in range(rows):
         for t in range(time):
@@ -72,8 +72,8 @@ def _forward(u, dt, a, b, c, fresh, h, y, between):
                 out[e] = np.float32(0.0)
             for n in range(a.shape[0]):
                 into, read, decays, state = b[row, t, n], c[row, t, n], a[n], h[row, n]
-                if t % _PIECE == 0:
-                    kept = between[row, t // _PIECE, n]
+                if t % every == 0:
+                    kept = between[row, t // every, n]
                     for e in range(lanes):
                         kept[e] = state[e]
                 for e in range(lanes):
@@ -153,12 +153,13 @@ class FusedScan(torch.autograd.Function):
         fresh = torch.zeros(batch, time, dtype=torch.bool) if starts is None else starts.contiguous()
         b, c, y, last = b.contiguous(), c.contiguous(), torch.empty(u.shape), torch.empty(state.shape)
         pieces = _pieces(inner)
-        between = [torch.empty(batch, -(-time // _PIECE), len(a), piece.stop - piece.start) for piece in pieces]
+        every = _PIECE if any(ctx.needs_input_grad) else time  # nobody goes back through what is only read
+        between = [torch.empty(batch, -(-time // every), len(a), piece.stop - piece.start) for piece in pieces]
 
         def work(i: int, lanes: slice) -> None:
             given, steps, decays = (t[..., lanes].contiguous() for t in (u, dt, a))
             h, out = state[..., lanes].clone(memory_format=torch.contiguous_format), torch.empty(given.shape)
-            _forward(*_arrays(given, steps, decays, b, c, fresh, h, out, between[i]))
+            _forward(*_arrays(given, steps, decays, b, c, fresh, h, out, between[i]), every)
             y[..., lanes], last[..., lanes] = out, h
 
         _each(work, pieces)
