@@ -136,16 +136,12 @@ class BlockLocal(RuledAttention):
         return WindowCache(batch, self.kv_heads, max_len, self.head_dim, self.width, dtype or like.dtype, where)
 
 
-class ColumnAttention(RuledAttention):
-    """Attention to every `stride`-th position, counted from oneself: a column of a grid `stride` wide.
+class GridAttention(RuledAttention, abstract=True):
+    """Positions as the places of a grid `stride` wide.
 
     Args:
-        stride: how far apart.
+        stride: positions in a row.
     """
-
-    @classmethod
-    def examples(cls, dim: int) -> dict[str, Mixer]:
-        return {"rope": cls(dim, 4, 3, position=Rope()), "causal": cls(dim, 4, 4, kv_heads=2, causal=True)}
 
     def __init__(
         self,
@@ -158,8 +154,20 @@ class ColumnAttention(RuledAttention):
         causal: bool | None = None,
     ) -> None:
         super().__init__(dim, heads, kv_heads, head_dim, position, causal=causal)
-        at_least_one("ColumnAttention", stride=stride)
+        at_least_one(type(self).__name__, stride=stride)
         self.stride = stride
+
+
+class ColumnAttention(GridAttention):
+    """Attention to every `stride`-th position, counted from oneself: a column of a grid `stride` wide.
+
+    Args:
+        stride: how far apart.
+    """
+
+    @classmethod
+    def examples(cls, dim: int) -> dict[str, Mixer]:
+        return {"rope": cls(dim, 4, 3, position=Rope()), "causal": cls(dim, 4, 4, kv_heads=2, causal=True)}
 
     @property
     def seen(self) -> Rule:
@@ -224,7 +232,7 @@ class SummaryAttention(RuledAttention):
         return (own * values + far @ read[:, :, None]).flatten(2, 3)[:, :, :time]
 
 
-class StridedAttention(RuledAttention):
+class StridedAttention(GridAttention):
     """Both patterns of the strided kind in one layer: the last `stride` + 1 positions, and the column.
 
     Args:
@@ -234,20 +242,6 @@ class StridedAttention(RuledAttention):
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
         return {"rope": cls(dim, 4, 3, position=Rope()), "causal": cls(dim, 4, 3, causal=True)}
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        stride: int,
-        kv_heads: int | None = None,
-        head_dim: int | None = None,
-        position: Position | None = None,
-        causal: bool | None = None,
-    ) -> None:
-        super().__init__(dim, heads, kv_heads, head_dim, position, causal=causal)
-        at_least_one("StridedAttention", stride=stride)
-        self.stride = stride
 
     @property
     def seen(self) -> Rule:

@@ -47,7 +47,7 @@ def few_shot(model: ClassifyModel, support: Inputs, labels: Sequence[str]) -> Cl
     """A copy that knows other classes, from a few examples of each; nothing is trained.
 
     Args:
-        model: of `dimco`.
+        model: a classifier of codes, such as `dimco` makes.
         support: examples.
         labels: the class of each.
 
@@ -56,7 +56,7 @@ def few_shot(model: ClassifyModel, support: Inputs, labels: Sequence[str]) -> Cl
     """
     head: Any = getattr(model.net, "head", None)
     if not isinstance(head, Headed) or not isinstance(head.encoder, CodeHead):
-        raise UserError(f"{model.name} makes no codes; few_shot takes a classifier that dimco made")
+        raise UserError(f"{model.name} makes no codes; few_shot takes a classifier that does, such as one of dimco")
     names = tuple(dict.fromkeys(labels))
     if len(names) < 2 or len(labels) != len(support):
         raise UserError(f"{len(support)} examples of {len(names)} classes; give a label each, and at least two classes")
