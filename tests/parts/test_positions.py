@@ -76,6 +76,18 @@ def test_rope_remembers_no_tables_that_training_cannot_use():
     assert q.grad is not None
 
 
+def test_rope_remembers_its_tables_until_something_changes():
+    rope, x, at = Rope(), torch.randn(1, 2, 5, 8), torch.arange(5)[None]
+    first = rope.turn(x, at)
+    tables = rope._last
+    torch.testing.assert_close(rope.turn(x, at.clone()), first, rtol=0, atol=0)
+    assert rope._last is tables
+    rope.base = 100.0
+    torch.testing.assert_close(rope.turn(x, at.clone()), Rope(100.0).turn(x, at))
+    torch.testing.assert_close(rope.turn(x, at + 1), Rope(100.0).turn(x, at + 1))
+    assert not torch.equal(rope.turn(x, at.clone()), first)
+
+
 def test_alibi_slopes():
     assert alibi_slopes(8) == [2.0**-h for h in range(1, 9)]
     # 12 heads: those of 8, then the 1st, 3rd, 5th and 7th of 16 (the authors' code).

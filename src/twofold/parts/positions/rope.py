@@ -82,12 +82,19 @@ def _positive(part: str, factor: float) -> float:
 @dataclass(frozen=True, eq=False)
 class _Tables:
     positions: Tensor
+    inverse: Tensor
     cos: Tensor
     sin: Tensor
 
     def serves(self, x: Tensor) -> bool:
         usable = torch.is_inference_mode_enabled() or not self.cos.is_inference()
         return usable and self.cos.dtype == x.dtype and self.cos.shape[-1] == x.shape[-1]
+
+    def equal(self, positions: Tensor, inverse: Tensor) -> bool:
+        """Whether another pass asks for the same; an accelerator, which would have to be waited for, does not look."""
+        if not (positions.is_cpu and self.positions.is_cpu and visible(positions)):
+            return False
+        return torch.equal(self.positions, positions) and torch.equal(self.inverse, inverse)
 
 
 class Rope(Position):
@@ -135,20 +142,25 @@ class Rope(Position):
         else:
             a, b = x.chunk(2, dim=-1)
             partner = torch.cat((-b, a), dim=-1)
-        x = x * cos + partner * sin
+        x = partner.mul_(sin).addcmul_(x, cos)  # in place: with another tensor, long heads leave the cache
         return torch.cat((x, rest), dim=-1) if rest.shape[-1] else x
 
     def _tables(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin `[1 or B, 1, T, d]`; queries, keys and the layers that share this part ask for the same ones."""
+        """cos and sin `[1 or B, 1, T, d]`; queries and keys, layers that share this part, and the next pass ask for
+        the same ones."""
         last = self._last
-        if last is not None and last.positions is positions and last.serves(x):
+        if last is not None and not last.serves(x):
+            last = None
+        if last is not None and last.positions is positions:
             return last.cos, last.sin
         inverse = frequencies(x.shape[-1], self.base, x)
         if self.stretch is not None:
             inverse = self.stretch(inverse, self.base)
+        if last is not None and last.equal(positions, inverse):
+            return last.cos, last.sin
         angles = positions[:, None, :, None] * inverse
         angles = angles.repeat_interleave(2, -1) if self.interleaved else torch.cat((angles, angles), -1)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         if visible(positions):
-            self._last = _Tables(positions, cos, sin)
+            self._last = _Tables(positions, inverse, cos, sin)
         return cos, sin
