@@ -14,6 +14,7 @@ from twofold.errors import UserError
 from twofold.tasks import Fitted, ModelSystem, load
 from twofold.tasks import task as task_named
 from twofold.tasks.examples import small_rows
+from twofold.tasks.inputs import keeping, kept_here
 from twofold.training import History
 from twofold.trials import findings, pilot, plan
 from twofold.trials.arms import choose, parse, split_arms
@@ -106,11 +107,13 @@ def test_interrupted_in_training_it_goes_on(file, tmp_path, quick, monkeypatch) 
         compare("search", file, systems=["bm25", SMALL], minutes=0.1, out=tmp_path / "out")
     figures = json.loads(next((tmp_path / "out" / "arms").glob("bm25/figures.json")).read_text())
     assert figures["validation"] is not None
-    budget = json.loads((tmp_path / "out" / "plan.json").read_text())["train_seconds"]
+    kept = (tmp_path / "out" / "plan.json").read_text()
+    budget = json.loads(kept)["train_seconds"]
     found = compare("search", file, systems=["bm25", SMALL], minutes=0.1, out=tmp_path / "out")
     curve = next(row for row in found["rows"] if row["id"] == "gtr")["curve"]
     assert curve[0]["step"] <= 2
     assert curve[-1]["seconds"] == pytest.approx(budget, rel=0.2)
+    assert (tmp_path / "out" / "plan.json").read_text() == kept
 
 
 @pytest.fixture
@@ -159,6 +162,64 @@ def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
     assert all(c.prepare_fixed > 0 and c.prepare >= 0 and c.evaluate >= 0 for c in costs.values())
 
 
+@pytest.fixture
+def keeper():
+    """An arm whose preparation is kept: two seconds of it, as it says, that no one has to wait for."""
+    seen: list[int] = []
+
+    @baseline("keeper", title="A Keeper", tasks=("search",))
+    class Keeper(ModelSystem):
+        """Searches with BM25."""
+
+        trains = True
+
+        def fit(self, data: Any, budget: Any, *, seed: int = 0, folder: Any = None, until: Any = None) -> Fitted:
+            from twofold.tasks.search import LexicalModel
+
+            model = LexicalModel(None, None, {"k1": 1.2, "b": 0.0}).remember("bm25", {})
+            return Fitted(model, History(steps=1, seconds=0.01, tokens=0, fraction=1.0, curve=[], validation=[]))
+
+        def rehearse(self, data: Any) -> Any:
+            seen.append(len(data.pool("train")))
+            time.sleep(2e-4 * seen[-1])
+            states = kept_here()
+            if states is not None:
+                states.spent += 2.0
+            return self.fit(data, None).model
+
+    return seen
+
+
+def test_what_is_kept_is_prepared_ahead_and_counted_as_it_was(file, tmp_path, quick, keeper, monkeypatch) -> None:
+    given = {}
+    asked = plan.reserve
+
+    def reserve(costs: Any, *rest: Any) -> float:
+        given["judged"], given["prepared"] = rest[3:5]
+        return asked(costs, *rest)
+
+    monkeypatch.setattr(plan, "reserve", reserve)
+    cost = plan.Cost(0.0, prepare=1.0, evaluate=0.1, validate=0.05, kept=1.0)
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cost for arm, _ in arms})
+    compare("search", file, systems=["bm25", "keeper"], minutes=0.1, out=tmp_path / "out")
+    assert len(keeper) == 1
+    assert given["prepared"] == {"keeper": plan.Done(planned=1.0, taken=2.0)}
+    assert given["judged"]["bm25"].planned == 0.05
+    assert given["judged"]["bm25"].taken > 0
+    compare("search", file, systems=["bm25", "keeper"], minutes=0.1, out=tmp_path / "out")
+    assert len(keeper) == 1  # the plan was made
+
+
+def test_the_pilot_tells_what_is_kept(file, keeper) -> None:
+    task = task_named("search")
+    data = task.read(file)
+    with keeping():
+        (cost,) = pilot.pilot(task, choose("search", ["keeper"]), data).values()
+    assert 0 < cost.kept <= cost.prepare
+    (cost,) = pilot.pilot(task, choose("search", ["keeper"]), data).values()
+    assert cost.kept == 0  # nothing is kept outside a comparison
+
+
 def test_a_pilot_without_time_for_second_runs_takes_the_first_to_grow(file) -> None:
     task = task_named("search")
     (cost,) = pilot.pilot(task, choose("search", [SMALL]), task.read(file), seconds=0.0).values()
@@ -197,6 +258,41 @@ def test_what_is_left_out_is_told_and_not_run(file, tmp_path, quick, monkeypatch
     assert not any("cut" in note for note in found["notes"])
     assert "left out" in (tmp_path / "out" / "report.html").read_text()
     assert compare("search", file, systems=["all"], minutes=0.1, out=tmp_path / "out")["rows"] == found["rows"]
+
+
+ARMS = {
+    "loaded": plan.Cost(1.0, 0.0, evaluate=30.0, validate=10.0, ready=20.0),
+    "trained": plan.Cost(2.0, prepare=40.0, evaluate=15.0, validate=5.0, ready=10.0, kept=30.0),
+}
+
+
+def reserved(**given: Any) -> float:
+    """What is left free for two arms, one of which trains, without its margin and its end."""
+    usual = {"share": 1.0, "raced": False, "judged": {}, "prepared": {}, "encoded": {}}
+    return (plan.reserve(ARMS, ["trained"], **{**usual, **given}) - plan.ENDING) / (1 + plan.MARGIN)
+
+
+def test_what_is_kept_free_for_all_that_is_not_training() -> None:
+    assert reserved() == pytest.approx(20 + 2 + 40 + 15 + 20)  # a test, an arm from start to end, the dearer index
+    assert reserved(share=0.5) == pytest.approx(10 + 2 + 20 + 7.5 + 10)
+    assert reserved(encoded={"loaded": 15.0}) == pytest.approx(5 + 2 + 40 + 15 + 20)
+    assert reserved(encoded={"loaded": 99.0}) == pytest.approx(0 + 2 + 40 + 15 + 20)
+
+
+def test_work_that_is_done_says_how_long_the_rest_will_take() -> None:
+    quick = {"loaded": plan.Done(planned=10.0, taken=5.0)}
+    assert reserved(judged=quick) == pytest.approx(10 + 2 + 20 + 7.5 + 10)
+    done = {"trained": plan.Done(planned=30.0, taken=60.0)}
+    assert reserved(prepared=done) == pytest.approx(40 + 2 + 20 + 30 + 40)  # all twice as slow, 30 of 40 behind it
+    both = reserved(judged=quick, prepared=done)
+    assert both == pytest.approx(10 + 2 + 65 / 40 * (10 + 15) + 65 / 40 * 10)  # its own pace; and that of both
+    assert reserved(judged={"loaded": plan.Done(0.1, 0.4)}) == reserved()  # too little to tell
+
+
+def test_a_race_keeps_free_what_going_on_takes() -> None:
+    again = 2 + 10 + 5  # prepared anew but for what is kept, and judged
+    assert ARMS["trained"].again(1.0) == again
+    assert reserved(raced=True) - reserved() == pytest.approx(2 * again)  # one arm, at the second and the third rung
 
 
 def test_too_few_minutes_cut_the_pool_and_say_so() -> None:

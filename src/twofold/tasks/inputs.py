@@ -170,10 +170,11 @@ class Kept:
 
     Attributes:
         saved: seconds that were not spent again.
+        spent: seconds that were spent on what is kept.
     """
 
     def __init__(self, most: int = 1 << 30, dtype: torch.dtype = torch.bfloat16) -> None:
-        self.most, self.dtype, self.saved = most, dtype, 0.0
+        self.most, self.dtype, self.saved, self.spent = most, dtype, 0.0, 0.0
         self._stores: OrderedDict[str, tuple[StateStore, float]] = OrderedDict()
 
     def store(self, tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> StateStore:
@@ -187,9 +188,15 @@ class Kept:
         started = time.perf_counter()
         made = StateStore(tower, sequences, pad, layers, self.dtype)
         self._stores[key] = made, time.perf_counter() - started
-        while sum(each.nbytes for each, _ in self._stores.values()) > self.most:
+        self.spent += self._stores[key][1]
+        while self.nbytes > self.most:
             self._stores.popitem(last=False)
         return made
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept."""
+        return sum(each.nbytes for each, _ in self._stores.values())
 
 
 _kept: ContextVar[Kept | None] = ContextVar("twofold_kept_states", default=None)
@@ -204,6 +211,11 @@ def keeping(kept: Kept | None = None) -> Iterator[Kept]:
         yield kept
     finally:
         _kept.reset(before)
+
+
+def kept_here() -> Kept | None:
+    """Where states are kept at this point; None: nowhere."""
+    return _kept.get()
 
 
 def _fingerprint(tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> str:

@@ -31,7 +31,7 @@ class Measured:
         id: of the system or baseline; `label` names its options too.
         status: "measured", "dropped at … of the budget", "left out: …" or "failed: …".
         share: of the training budget that it has spent.
-        validation: the main figure on the validation part.
+        validation: the main figure on the validation part, which took `validate_seconds`.
         quality: the main figure on the test part, with its interval.
         tables: what else the test part showed, each with title, columns and rows.
     """
@@ -49,6 +49,7 @@ class Measured:
     parameters: int | None = None
     megabytes: float | None = None
     train_seconds: float | None = None
+    validate_seconds: float | None = None
     latency_ms: dict[str, float] | None = None
     peak_mb: float | None = None
     curve: list[dict[str, float]] = field(default_factory=list)

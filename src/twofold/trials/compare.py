@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from twofold.trials import plan as planning
 from twofold.trials.arms import Measured, Place, choose, write_json
 from twofold.trials.recommend import recommend
 
-FORMAT = 1
+FORMAT = 2
 
 
 def compare(
@@ -49,6 +50,7 @@ def compare(
         source: data set, path or rows; by default the task's embedded data.
         systems: arms as ids, `id(option=value)` or `./file.py:Class`; by default all that serve the task.
         minutes: wall-clock minutes in all; below what the whole data needs, the data are cut, which the notes say.
+            What is left of them beside all other work, arms train, each as long as the others.
         out: the folder to write.
         seed: of weights and batches.
         columns: the task's column names to the data's.
@@ -101,6 +103,7 @@ class _Comparison:
         self.spent_before = self._open(fresh)
         self.places = {arm.label: Place(out / "arms", arm) for arm, _ in self.arms}
         self.models: dict[str, Model] = {}
+        self.serving: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {}
         self.measured = {arm.label: self._known(arm, system) for arm, system in self.arms}
 
     @property
@@ -180,6 +183,12 @@ class _Comparison:
             self.models[label] = load(self.places[label].model)
         return self.models[label]
 
+    def _requests(self, label: str) -> tuple[Callable[[Any], Any], Sequence[Any]]:
+        """What serves requests of the test part, and these; what is encoded for it, the test finds done."""
+        if label not in self.serving:
+            self.serving[label] = self.task.requests(self._model(label), self.data)
+        return self.serving[label]
+
     def _known(self, arm: Arm, system: ModelSystem) -> Measured:
         known = self.places[arm.label].load()
         return known or Measured(arm.id, arm.label, dict(arm.options), system.card.title, system.trains)
@@ -199,14 +208,8 @@ class _Comparison:
                 self.places[label].save(measured)
         trained = len(found.keys() & set(names))
         plan = planning.decide(found, trained, self.minutes, self.spent)
-        later = sum(c.at(plan.share) for label, c in found.items() if self.measured[label].trains)
-        ready = plan.share * max(c.ready for c in found.values())
-        made = {
-            **plan.as_dict(),
-            "trained": trained,
-            "reserve": later + plan.rungs + ready + planning.ENDING,
-            "train_seconds": None,
-        }
+        costs = {label: asdict(cost) for label, cost in found.items()}
+        made = {**plan.as_dict(), "trained": trained, "costs": costs, "train_seconds": None}
         write_json(file, made)
         return made
 
@@ -217,7 +220,7 @@ class _Comparison:
         if not trained:
             return
         if plan["train_seconds"] is None:
-            left = max(0.0, self.minutes * 60 - self.spent - plan["reserve"])
+            left = max(0.0, self._left(plan, trained))
             shortest = min(2.0, planning.SHORTEST)
             each = planning.race_budget(left, len(trained)) if plan["raced"] else left / len(trained)
             plan["train_seconds"] = round(max(shortest, each), 1)
@@ -228,6 +231,31 @@ class _Comparison:
                 self._advance(arm, system, plan, rung)
             if rung < 1:
                 self._halve([arm for arm, _ in alive], rung)
+
+    def _left(self, plan: Mapping[str, Any], trained: Sequence[tuple[Arm, ModelSystem]]) -> float:
+        """Seconds for training, once all that can be is done that does not wait for it."""
+        costs = {label: planning.Cost(**cost) for label, cost in plan["costs"].items()}
+        judged, encoded = {}, {}
+        for label, measured in self.measured.items():
+            if measured.validate_seconds is not None and not measured.trains:
+                judged[label] = planning.Done(plan["share"] * costs[label].validate, measured.validate_seconds)
+                encoded[label] = _seconds(partial(self._requests, label))
+        prepared = self._prepare(plan["share"], costs, trained)
+        names = [arm.label for arm, _ in trained]
+        reserved = planning.reserve(costs, names, plan["share"], plan["raced"], judged, prepared, encoded)
+        return self.minutes * 60 - self.spent - reserved
+
+    def _prepare(
+        self, share: float, costs: Mapping[str, planning.Cost], trained: Sequence[tuple[Arm, ModelSystem]]
+    ) -> dict[str, planning.Done]:
+        """Lets the first arm that has much of it do what is kept: how long that takes is then known, not guessed."""
+        for arm, system in trained:
+            planned, before = share * costs[arm.label].kept, self.kept.spent
+            if planned > planning.WORTH * self.minutes * 60:
+                with progress.stage(f"prepare {arm.label}"):
+                    system.rehearse(self.data)
+                return {arm.label: planning.Done(planned, self.kept.spent - before)}
+        return {}
 
     def _halve(self, arms: list[Arm], rung: float) -> None:
         """Drops the worse half by validation; an arm that was dropped before stays so."""
@@ -257,7 +285,9 @@ class _Comparison:
                 seconds = time.perf_counter() - started
                 if measured.share == 0:
                     seconds += self.kept.saved - saved  # what another arm did for it; alone, it would take so long
+                judging = time.perf_counter()
                 evaluation = self.task.evaluate(fitted.model, self.data, "validation")
+                measured.validate_seconds = time.perf_counter() - judging
         except UserError as error:
             if len(self.arms) == 1:
                 raise
@@ -283,9 +313,7 @@ class _Comparison:
         waiting = [m for m in finished if m.latency_ms is None]
         if waiting:
             with progress.stage("latency", total=len(finished)):
-                serving = {}
-                for measured in finished:
-                    serving[measured.label] = self.task.requests(self._model(measured.label), self.data)
+                serving = {measured.label: self._requests(measured.label) for measured in finished}
                 for label, taken in latency.serving(serving).items():
                     self.measured[label].latency_ms = {"median": taken.median, "p95": taken.p95}
                     self.places[label].save(self.measured[label])
@@ -336,3 +364,9 @@ class _Comparison:
         write_json(self.out / "compare.json", data)
         (self.out / "report.html").write_text(reports.compare.render(data), encoding="utf-8")
         return data
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,4 +1,7 @@
-"""What each arm of a comparison costs here: two small runs, of which what differs grows with the data."""
+"""What each arm of a comparison costs here, from two small preparations and one small evaluation.
+
+A plan needs no more than that of it: what the work really takes is seen as it is done, and planned with from then on.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,19 @@ from typing import Any
 from twofold import progress
 from twofold.catalog import Arm
 from twofold.tasks import ModelSystem, Task
-from twofold.tasks.inputs import keeping
+from twofold.tasks.inputs import keeping, kept_here
 from twofold.trials.plan import Cost
 
-SHARE = 0.2  # of the minutes, at most, for second runs
-LARGER = 5.0  # seconds that a second run may take if all of the first grows with the data
+SHARE = 0.2  # of the minutes, at most, for second preparations
+LARGER = 3.0  # seconds that a second preparation may take if all of the first grows with the data
 
 
 def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, seconds: float = math.inf) -> dict[str, Cost]:
     """Seconds of every arm on the whole data, but for its training.
 
-    Only the validation part is evaluated; the test part is taken to cost as much an item. Where a second run would end
-    after `seconds`, all of the first is taken to grow with the data, which is more than it will be.
+    Of preparing, what differs between both runs grows with the data. Only the validation part is evaluated; the test
+    part is taken to cost as much an item. Where a second run would end after `seconds`, all of the first is taken to
+    grow, which is more than will.
     """
     until = time.monotonic() + seconds
     samples = _Samples(task, data)
@@ -30,10 +34,7 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
     warm = False
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
         for arm, system in arms:
-            if system.trains and not warm:
-                with keeping():  # of its own: the runs that are timed must find nothing done
-                    system.rehearse(samples.cuts[0])  # kernels are chosen at the first pass of a process
-                warm = True
+            warm = warm or samples.warm(system)
             costs[arm.label] = samples.cost(system, until)
             stage.advance(note=arm.label)
     return costs
@@ -54,34 +55,43 @@ class _Samples:
         self.judged = [max(self._items(cut, "validation"), 1) for cut in self.cuts]
         self.wide = next((i for i, items in enumerate(self.judged) if items >= 1.5 * self.judged[0]), 0)
 
+    def warm(self, system: ModelSystem) -> bool:
+        """Goes once through what is timed afterwards, if a network does it: kernels are chosen at a process's first."""
+        with keeping():  # of its own: the runs that are timed must find nothing done
+            model = system.rehearse(self.cuts[0])
+        if model.parameters:
+            self.task.evaluate(model, self.cuts[0], "validation")
+        return model.parameters > 0
+
     def cost(self, system: ModelSystem, until: float) -> Cost:
-        """What goes before the first step of training, and what evaluating costs, from runs on two of the cuts."""
-        few, wide = self.cuts[0], self.cuts[self.wide]
-        model, first = _timed(partial(system.rehearse, few))
-        _, evaluated = _timed(partial(self.task.evaluate, model, few, "validation"))
+        """What goes before the first step of training, and what evaluating costs."""
+        model, first = _timed(partial(system.rehearse, self.cuts[0]))
         more = self._affordable(first)
-        further = first * self.train[more] / self.train[0] + evaluated * self.judged[self.wide] / self.judged[0]
-        if time.monotonic() + further > until:
-            return self._cost(0.0, first * self.whole / self.train[0], evaluated / self.judged[0])
-        prepare, item = 0.0, evaluated / self.judged[0]
+        if time.monotonic() + first * self.train[more] / self.train[0] > until:
+            _, evaluated = _timed(partial(self.task.evaluate, model, self.cuts[0], "validation"))
+            return self._cost(0.0, first * self.whole / self.train[0], 0.0, evaluated / self.judged[0])
+        prepare = kept = 0.0
         if more:
+            growing = self.whole / (self.train[more] - self.train[0])
+            states = kept_here()
+            before = (states.spent, states.nbytes) if states else (0.0, 0)
             model, second = _timed(partial(system.rehearse, self.cuts[more]))
-            prepare = max(0.0, second - first) * self.whole / (self.train[more] - self.train[0])
-        if self.wide:
-            _, again = _timed(partial(self.task.evaluate, model, wide, "validation"))
-            item = max(0.0, again - evaluated) / (self.judged[self.wide] - self.judged[0])
-        return self._cost(first, prepare, item)
+            prepare = max(0.0, second - first) * growing
+            if states and (states.nbytes - before[1]) * self.whole / self.train[more] < states.most:
+                kept = min(prepare, (states.spent - before[0]) * self.whole / self.train[more])
+        _, evaluated = _timed(partial(self.task.evaluate, model, self.cuts[self.wide], "validation"))
+        return self._cost(first, prepare, kept, evaluated / self.judged[self.wide])
 
     def _affordable(self, first: float) -> int:
-        """The largest cut for a second run; the next one in any case, where there is one."""
+        """The largest cut for a second preparation; the next one in any case, where there is one."""
         cuts = range(1, len(self.cuts))
         able = [i for i in cuts if first * self.train[i] <= LARGER * self.train[0]]
         return max(able, default=min(1, len(cuts)))
 
-    def _cost(self, fixed: float, prepare: float, each: float) -> Cost:
+    def _cost(self, fixed: float, prepare: float, kept: float, each: float) -> Cost:
         """From what preparing takes and what evaluating one item does."""
         train, validation, test = (each * self._items(self.data, part) for part in ("train", "validation", "test"))
-        return Cost(fixed, prepare, validation + test, validation, train)
+        return Cost(fixed, prepare, validation + test, validation, train, kept)
 
     def _items(self, data: Any, part: str) -> int:
         counts = self.task.describe(data)["counts"]

@@ -1,9 +1,13 @@
-"""How a comparison spends its minutes: shares of the time, decided once and kept."""
+"""How a comparison spends its minutes.
+
+Twice decided and kept: how much of the data and whether arms are raced, from a pilot; then how long arms train, from
+what the work took that was done by then.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +18,10 @@ TRAINING = 0.3  # of the minutes, shared by the arms that train: less, and the d
 FULL = 45.0  # seconds of training a piece below which arms are raced
 RUNGS = (0.25, 0.5, 1.0)
 SLOW = 10.0  # times the median arm's seconds: an arm that takes more is not worth the others' data
-ENDING = 6.0  # report, latencies, writing
+ENDING = 4.0  # report, latencies, writing
+MARGIN = 0.05  # of what is still to be done beside training: it may take so much longer than it should
+WORTH = 0.05  # of the minutes: what takes longer, and is kept, is done before it is decided how long arms train
+SEEN = 2.0  # seconds of work that say how the machine keeps to the pilot's times
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Cost:
         evaluate: the validation part and the test part, once each.
         validate: of that, the validation part.
         ready: the documents of neither, for the index of the best one.
+        kept: of `prepare`, states of frozen layers: done once, they are there for every later run.
     """
 
     prepare_fixed: float
@@ -33,6 +41,7 @@ class Cost:
     evaluate: float
     validate: float = 0.0
     ready: float = 0.0
+    kept: float = 0.0
 
     def at(self, share: float) -> float:
         """Seconds beside training, when that share of the data is kept."""
@@ -42,6 +51,10 @@ class Cost:
     def whole(self) -> float:
         """Seconds beside training on the whole data, an index of it included."""
         return self.at(1.0) + self.ready
+
+    def again(self, share: float) -> float:
+        """Seconds beside training where an arm goes on: it is prepared anew, but for what is kept, and judged."""
+        return self.prepare_fixed + share * (self.prepare - self.kept + self.validate)
 
 
 @dataclass(frozen=True)
@@ -53,14 +66,12 @@ class Plan:
         raced: whether arms are dropped on the way.
         minimum: the fewest minutes for the whole data.
         overhead: seconds that are not training, as estimated.
-        rungs: of these, for judging those that go on in a race.
     """
 
     share: float
     raced: bool
     minimum: float
     overhead: float
-    rungs: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,11 +107,10 @@ def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -
         spent: seconds that are gone already.
     """
     ready = max((c.ready for c in costs.values()), default=0.0)
-    judged_again = sum(_alive(trained)[1:]) * max((c.validate for c in costs.values()), default=0.0)
 
     def overhead(share: float, raced: bool) -> float:
         whole = sum(c.at(share) for c in costs.values()) + share * ready + ENDING
-        return whole + share * judged_again if raced else whole
+        return whole + rungs(costs, trained, share) if raced else whole
 
     available = minutes * 60 - spent
     minimum = (overhead(1.0, trained > 1) + trained * SHORTEST + spent) / 60
@@ -115,7 +125,67 @@ def decide(costs: dict[str, Cost], trained: int, minutes: float, spent: float) -
     share = fitting(False)
     raced = trained > 1 and (available - overhead(share, False)) / trained < FULL
     share = fitting(raced)
-    return Plan(share, raced, minimum, overhead(share, raced), share * judged_again if raced else 0.0)
+    return Plan(share, raced, minimum, overhead(share, raced))
+
+
+def rungs(costs: Mapping[str, Cost], trained: int, share: float) -> float:
+    """Seconds of a race beside training and what every arm takes once: those that go on are judged again."""
+    return sum(_alive(trained)[1:]) * max((c.again(share) for c in costs.values()), default=0.0)
+
+
+@dataclass(frozen=True)
+class Done:
+    """Work that was planned and is done.
+
+    Args:
+        planned: seconds that the pilot told of.
+        taken: seconds.
+    """
+
+    planned: float
+    taken: float
+
+
+def pace(done: Collection[Done], otherwise: float = 1.0) -> float:
+    """Seconds that one of the pilot's really takes; `otherwise` where too little is done to tell."""
+    planned = sum(each.planned for each in done)
+    return sum(each.taken for each in done) / planned if planned >= SEEN else otherwise
+
+
+def reserve(
+    costs: Mapping[str, Cost],
+    trained: Collection[str],
+    share: float,
+    raced: bool,
+    judged: Mapping[str, Done],
+    prepared: Mapping[str, Done],
+    encoded: Mapping[str, float],
+) -> float:
+    """Seconds to be kept free, when training is about to begin, for all that is not training.
+
+    Args:
+        costs: of every arm, by label.
+        trained: labels of those that train.
+        share: of the data that is kept.
+        raced: whether arms are dropped on the way.
+        judged: validations of those that do not; each shows its own pace, and all that of the others.
+        prepared: states of frozen layers that are there already.
+        encoded: seconds of the untrained arms' tests that are done.
+    """
+    typical = pace([*judged.values(), *prepared.values()])
+    paces = {label: pace([judged[label]] if label in judged else [], typical) for label in costs}
+    left = 0.0
+    for label, cost in costs.items():
+        test = share * (cost.evaluate - cost.validate)
+        if label in trained:
+            before = cost.prepare - (cost.kept if label in prepared else 0.0)
+            left += cost.prepare_fixed + paces[label] * (share * (before + cost.validate) + test)
+        else:
+            left += max(0.0, paces[label] * test - encoded.get(label, 0.0))
+    left += share * max((paces[label] * cost.ready for label, cost in costs.items()), default=0.0)
+    if raced:
+        left += typical * rungs(costs, len(trained), share)
+    return (1 + MARGIN) * left + ENDING
 
 
 def _alive(arms: int) -> list[int]:
