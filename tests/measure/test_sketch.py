@@ -39,6 +39,33 @@ def test_wirings_are_drawn_as_they_are(entry, line) -> None:
     assert drawing(net(entry))[0] == line
 
 
+def test_what_holds_blocks_is_drawn_with_them() -> None:
+    inner = {"mixer": "ssd", "wiring": "single"}
+    loop = drawing(net({"loop": [inner], "iterations": 3, "inject": True}))
+    assert loop == ["x ─ 3 times, x added again each time →", "    x ─┬─ norm ─ ssd ─ + →", "       └───────────────┘"]
+    assert drawing(net({"loop": [inner]}))[0] == "x ─ 2 times →"
+    shared = drawing(net({"shared": [{"channel": "none", "times": 2}]}))
+    assert shared[0] == "x ─ keys and values made once, which all of these read →"
+    assert shared[1] == "    x ─┬─ norm ─ shared-attention (rope) ─ + →  × 2"
+
+
+def test_every_mixers_system_is_drawn() -> None:
+    drawn = {card["id"]: card.get("network") for card in api.list(family="mixers")}
+    assert not [id for id, found in drawn.items() if found is None]
+    assert len({tuple(found["blocks"]) for found in drawn.values()}) > len(drawn) / 2
+    for id, words in (
+        ("mblm", ["patches of 8 tokens", "ssd", "inside a patch", "attention"]),
+        ("byt5", ["reads:", "× 3", "writes:", "cross-attention"]),
+        ("banyan", ["most alike", "diagonal-composition", "until one is left"]),
+        ("vcc", ["first 1 whole", "128 means", "attention"]),
+        ("pixelbytes", ["two-way lstm"]),
+        ("nope", ["attention"]),
+    ):
+        blocks = "\n".join(drawn[id]["blocks"])
+        assert all(word in blocks for word in words), blocks
+    assert "rope" not in str(drawn["nope"]["blocks"])
+
+
 def test_costs_grow_as_the_theory_says() -> None:
     full = sketch(lambda length: net({"mixer": "attention", "times": 2}, length))
     one, two = full["flops_per_token"]["512"], full["flops_per_token"]["2048"]

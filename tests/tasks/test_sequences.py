@@ -14,6 +14,7 @@ from twofold.data.made import sequences
 from twofold.errors import UserError
 from twofold.parts import Attention, CausalConv, Convolved
 from twofold.tasks import load, task
+from twofold.tasks.backbones import choose
 from twofold.tasks.examples import small_rows
 
 
@@ -105,6 +106,15 @@ def test_text_systems_take_any_backbone(id, backbone) -> None:
     system = replace(configure(id).small(), backbone=backbone)
     model = system.fit(task("search").read(small_rows()), Steps(1)).model
     assert sum(isinstance(m, Attention) for m in model.net.modules()) >= 2
+
+
+def test_a_mixer_alone_is_a_backbone_of_four_layers() -> None:
+    texts = ["open a file", "close the file"]
+    for name in ("hydra", "urpe"):
+        assert len(choose(name, texts, 0, max_len=8).model.stack.layers) == 4
+        assert choose(name, texts, 0, 8).model.spec() == choose(f"{name}-4x128", texts, 0, 8).model.spec()
+    with pytest.raises(UserError, match="Did you mean 'hydra"):
+        choose("hidra", texts, 0, max_len=8)
 
 
 def test_language_models_take_layers_as_typed() -> None:

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from twofold.errors import UserError
 from twofold.measure.costs import cost
-from twofold.parts import Block, Convolved, SequenceModel
+from twofold.parts import (
+    Block,
+    Convolved,
+    EncoderDecoder,
+    Hierarchy,
+    Loop,
+    NextToken,
+    PatchStage,
+    SequenceModel,
+    SharedCache,
+    Stack,
+    TreeEncoder,
+    TwoWay,
+    Vcc,
+)
 from twofold.parts.named import kebab
 from twofold.parts.stack import Bare, Parallel, PostNorm, PreNorm, Sandwich, Shaped, ShapedParallel, Single
 
 LENGTHS = (512, 2_048, 8_192)
 """Tokens at which costs are counted."""
+
+Drawable = SequenceModel | EncoderDecoder | NextToken | TreeEncoder
+"""Networks that can be drawn."""
 
 _DRAWN: dict[type, str] = {
     PreNorm: "x ─┬─ norm ─ {mixer} ─ + ─┬─ norm ─ {channel} ─ + →",
@@ -35,7 +53,7 @@ _GROWTH = {
 }
 
 
-def sketch(make: Callable[[int], SequenceModel]) -> dict[str, Any]:
+def sketch(make: Callable[[int], nn.Module | None]) -> dict[str, Any]:
     """A drawing and costs of a network, JSON-able.
 
     Args:
@@ -47,15 +65,15 @@ def sketch(make: Callable[[int], SequenceModel]) -> dict[str, Any]:
         `objectives`. What a part does not say is None.
 
     Raises:
-        UserError: the network is no stack of blocks.
+        UserError: the network is not made of blocks.
     """
-    nets = {}
+    nets: dict[int, Any] = {}
     with torch.device("meta"):
         for length in LENGTHS:
             nets[length] = make(length)
     net = nets[LENGTHS[0]]
-    if not isinstance(net, SequenceModel):
-        raise UserError(f"{type(net).__name__} is no stack of blocks, so there is nothing to draw")
+    if not isinstance(net, Drawable):
+        raise UserError(f"{type(net).__name__} is not made of blocks, so there is nothing to draw")
     flops = _counted(nets)
     return {
         "blocks": drawing(net),
@@ -67,19 +85,56 @@ def sketch(make: Callable[[int], SequenceModel]) -> dict[str, Any]:
     }
 
 
-def drawing(net: SequenceModel) -> list[str]:
-    """Blocks from the first to the last, equal neighbours once, each with its residual paths underneath."""
+def drawing(net: Drawable) -> list[str]:
+    """Blocks from the first to the last, equal neighbours once, each with its residual paths underneath.
+
+    Blocks inside something else (a loop, a patch) stand below what holds them, further to the right.
+    """
+    if isinstance(net, TreeEncoder):
+        join = kebab(type(net.composition).__name__)
+        return [
+            f"x ─ the two most alike neighbours ─ {join} ─ one node instead, until one is left →",
+            f"  ← every leaf again ─ {join}, from parents to children ─ the node that is left",
+        ]
+    if isinstance(net, EncoderDecoder):
+        return [*_held("reads:", net.encoder.stack), *_held("writes:", net.decoder.stack)]
+    if isinstance(net, Hierarchy):
+        lines: list[str] = []
+        for outer, count in zip(net.outer, net.lengths, strict=False):
+            patch = cast(PatchStage, outer)
+            lines += _held(f"of up to {count} patches of {patch.patch} tokens, each after those before:", patch.stack)
+        return lines + _held("inside a patch, token by token:", net.stack)
+    return _drawn(net.stack.layers)
+
+
+def _held(title: str, stack: Stack) -> list[str]:
+    return [title, *(f"  {line}" for line in _drawn(stack.layers))]
+
+
+def _drawn(layers: Iterable[nn.Module]) -> list[str]:
     lines: list[str] = []
-    drawn = [(_line(layer), layer) for layer in net.stack.layers]
-    for line, group in groupby(drawn, key=lambda each: each[0]):
+    for (line, inner), group in groupby((_line(layer), _inner(layer)) for layer in layers):
         times = len(list(group))
         lines.append(f"{line}  × {times}" if times > 1 else line)
         if below := _below(line):
             lines.append(below)
+        lines += [f"    {each}" for each in inner]
     return lines
 
 
+def _inner(layer: Any) -> list[str]:
+    """The drawing of what a layer holds."""
+    return _drawn(layer.layers) if isinstance(layer, Loop | SharedCache | Vcc) else []
+
+
 def _line(layer: Any) -> str:
+    if isinstance(layer, Loop):
+        return f"x ─ {layer.times} times{'' if layer.norm is None else ', x added again each time'} →"
+    if isinstance(layer, SharedCache):
+        return "x ─ keys and values made once, which all of these read →"
+    if isinstance(layer, Vcc):
+        ends = " and ".join(f"the {end} {n}" for end, n in (("first", layer.first), ("last", layer.last)) if n)
+        return f"x ─ {ends} whole, the other tokens as about {layer.rows} means →"
     if not isinstance(layer, Block):
         return f"x ─ {kebab(type(layer).__name__)} →"
     form = _DRAWN.get(
@@ -102,6 +157,8 @@ def _named(mixer: Any) -> str:
         return "nothing"
     if isinstance(mixer, Convolved):
         return f"causal-conv {mixer.conv.kernel} ─ {_named(mixer.mixer)}"
+    if isinstance(mixer, TwoWay):
+        return f"two-way {_named(mixer.inner)}"
     position = getattr(mixer, "position", None)
     name = kebab(type(position).__name__) if position is not None else "no-position"
     return kebab(type(mixer).__name__) + ("" if name == "no-position" else f" ({name})")
@@ -123,11 +180,16 @@ def _below(line: str) -> str:
     return "".join(out).rstrip()
 
 
-def _counted(nets: dict[int, SequenceModel]) -> dict[str, float] | None:
-    try:
-        return {str(length): cost(net, length).flops for length, net in nets.items()}
-    except (UserError, NotImplementedError):
-        return None
+def _counted(nets: Mapping[int, Drawable]) -> dict[str, float] | None:
+    found = {}
+    for length, net in nets.items():
+        if not isinstance(net, SequenceModel):
+            return None
+        try:
+            found[str(length)] = cost(net, length).flops
+        except (UserError, NotImplementedError):
+            return None
+    return found
 
 
 def _exponent(flops: dict[str, float] | None) -> float | None:
@@ -137,27 +199,42 @@ def _exponent(flops: dict[str, float] | None) -> float | None:
     return round(math.log(slow / fast) / math.log(int(long) / int(short)), 2)
 
 
-def _cache(nets: dict[int, SequenceModel]) -> dict[str, Any] | None:
-    try:
-        caches = {length: net.new_cache(1, length, device="meta") for length, net in nets.items()}
-    except UserError:
-        return None
+def _cache(nets: Mapping[int, Drawable]) -> dict[str, Any] | None:
+    caches = {}
+    for length, net in nets.items():
+        stepping = net.decoder if isinstance(net, EncoderDecoder) else net
+        if not isinstance(stepping, SequenceModel):
+            return None
+        try:
+            caches[length] = stepping.new_cache(1, length, device="meta")
+        except UserError:
+            return None
     growth = _GROWTH[next(iter(caches.values())).growth]
     return {"growth": growth, "bytes": {str(length): cache.bytes_at(length) for length, cache in caches.items()}}
 
 
-def _positions(net: SequenceModel) -> str:
+def _positions(net: Drawable) -> str:
+    if isinstance(net, TreeEncoder):
+        return "none: its place in the tree is all that is known of a token"
     inner = [mixer.mixer if isinstance(mixer, Convolved) else mixer for mixer in _mixers(net)]
     if all(getattr(mixer, "has_qk", False) for mixer in inner):
         return "all: it has queries and keys"
+    if isinstance(net, NextToken):
+        return "none: its layers are recurrent"
     return "learned and sinusoid, at the embedding: not every layer has queries and keys"
 
 
-def _objectives(net: SequenceModel) -> list[str]:
+def _objectives(net: Drawable) -> list[str]:
+    if isinstance(net, EncoderDecoder):
+        return ["a target from its source", "hidden spans"]
+    if isinstance(net, TreeEncoder):
+        return ["its own leaves, told from the root"]
+    if isinstance(net, NextToken):
+        return ["next token, from a window before it"]
     kinds = {mixer.causal for mixer in _mixers(net)}
     found = ["next token"] if "no" not in kinds else []
     return found + (["hidden tokens", "search and classification"] if "yes" not in kinds else [])
 
 
-def _mixers(net: SequenceModel) -> list[Any]:
-    return [layer.mixer for layer in net.stack.layers if isinstance(layer, Block) and layer.mixer is not None]
+def _mixers(net: nn.Module) -> list[Any]:
+    return [part.mixer for part in net.modules() if isinstance(part, Block) and part.mixer is not None]

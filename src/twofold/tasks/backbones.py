@@ -25,7 +25,8 @@ INSTRUCTED = "tiny-instructed"
 
 Backbone = Any
 """`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`; a preset, mixer or system of the mixers
-family with its size, such as `t5-3x128` or `attention-3x128` (layers × width); or a `Pattern` as data."""
+family with its size, such as `t5-3x128` or `attention-3x128` (layers × width); a mixer or system alone, `ssd`, which
+is 4 × 128; or a `Pattern` as data."""
 
 
 def _t5(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
@@ -156,15 +157,16 @@ def choose(
         assert ready.tokenizer is not None
         return _without_head(ready.net, ready.tokenizer, ready.notes)
     if name not in ("minilm", "smollm2") and not Path(name).exists():
+        bare = dict.fromkeys((*names(Mixer), *_systems()))
         known = [
-            *(f"{p}-2x128" for p in (*PRESETS, *names(Mixer), *_systems())),
+            *(f"{p}-2x128" for p in dict.fromkeys((*PRESETS, *bare))),
             *reference.NAMES,
             INSTRUCTED,
             "minilm",
             "smollm2",
         ]
         raise UserError(
-            f"unknown backbone {name!r}.{did_you_mean(name, known)} "
+            f"unknown backbone {name!r}.{did_you_mean(name, [*known, *bare])} "
             f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
         )
     loaded = registry.load(name)
@@ -202,7 +204,7 @@ def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | Non
     if sized and sized[1] in PRESETS:
         preset, layers, dim = PRESETS[sized[1]], int(sized[2]), int(sized[3])
         return lambda vocab: preset(vocab, dim, layers, max_len)
-    if isinstance(name, str) and not (sized and sized[1] in {*names(Mixer), *_systems()}):
+    if isinstance(name, str) and (sized[1] if sized else name) not in {*names(Mixer), *_systems()}:
         return None
     found = pattern(name, 128, 4, max_len=max_len)
     return lambda vocab: found.network(vocab, max_len=max_len, head=False)

@@ -32,6 +32,7 @@ from twofold.tasks.classify.readers import TextReader
 from twofold.tasks.inputs import freeze
 from twofold.tasks.model import Model
 from twofold.tasks.solve import EncoderLabelModel, LabelBatch, LabelData
+from twofold.tasks.system import BYTES
 from twofold.training import Recipe, train
 
 
@@ -56,6 +57,10 @@ class LengthenedSystem(ClassifySystem):
     @abstractmethod
     def shortened(self, net: SequenceModel) -> SequenceModel:
         """The backbone, changed in place so that its blocks read fewer rows."""
+
+    def outline(self, length: int) -> SequenceModel:
+        net = backbones.pattern("attention", 128, 4, max_len=length).network(BYTES, causal=False, max_len=length)
+        return self.shortened(net)
 
     def serves(self, data: Any) -> str | None:
         if isinstance(data, ClassifyData):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from twofold import computing
 from twofold.catalog import Budget, Card, Claim, Steps
@@ -18,6 +18,9 @@ from twofold.objectives import Loss
 from twofold.parts import Part
 from twofold.tasks.model import Model
 from twofold.training import History, Recipe, train
+
+BYTES = 260
+"""Vocabulary of a network that is drawn: bytes, and a few more."""
 
 
 class System:
@@ -39,6 +42,26 @@ class System:
     def small(self) -> Self:
         """The same system at a size that runs in about a second, for tests and behaviour traces."""
         return self
+
+    def outline(self, length: int) -> nn.Module | None:
+        """Its network for inputs of so many tokens, to be drawn and counted; None: there is no one network to draw."""
+        if not hasattr(self, "network"):
+            return None
+        own = replace(self, length=length) if any(f.name == "length" for f in fields(self)) else self  # type: ignore[arg-type, type-var]
+        net: nn.Module = own.network(BYTES)
+        return net
+
+    @classmethod
+    def sketch(cls) -> dict[str, Any] | None:
+        """For a system of the mixers family: a drawing of its blocks and what they cost (`measure.sketch`)."""
+        if cls.card.family != "mixers":
+            return None
+        from twofold.measure.sketch import sketch
+
+        try:
+            return sketch(cls().outline)
+        except (UserError, NotImplementedError, RuntimeError):  # of another shape, or it cannot be made without weights
+            return None
 
 
 @dataclass
@@ -69,23 +92,6 @@ class ModelSystem(System, ABC):
         if modality in self.reads:
             return None
         return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {modality}s"
-
-    @classmethod
-    def sketch(cls) -> dict[str, Any] | None:
-        """For a system of the mixers family: a drawing of its blocks and what they cost (`measure.sketch`)."""
-        if cls.card.family != "mixers" or not hasattr(cls, "network"):
-            return None
-        from twofold.measure.sketch import sketch
-
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-
-        def make(length: int) -> Any:
-            return cls(**({"length": length} if "length" in known else {})).network(260)  # type: ignore[attr-defined]
-
-        try:
-            return sketch(make)
-        except (UserError, NotImplementedError, RuntimeError):  # of another shape, or it cannot be made without weights
-            return None
 
     @abstractmethod
     def fit(

@@ -16,6 +16,7 @@ from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError, unknown
 from twofold.parts import Hierarchy, LMHead, PatchStage, Pattern, Stack, TokenEmbedding
 from twofold.tasks.language import LanguageSystem
+from twofold.tasks.system import BYTES
 
 STAGES: dict[str, dict[str, Any]] = {
     "transformer": {"mixer": "attention", "position": "rope"},
@@ -86,6 +87,10 @@ class Mblm(LanguageSystem):
             raise unknown("stage", kind, STAGES)
         layers = [{**STAGES[kind], "times": depth}]
         return Pattern.read(layers, dim=self.dim, heads=self.heads).stack(causal=True, max_len=length)
+
+    def outline(self, length: int) -> Hierarchy:
+        inner = self.patches[1:]
+        return replace(self, length=length, patches=(-(-length // math.prod(inner)), *inner)).network(BYTES)  # type: ignore[call-arg]
 
     def small(self) -> Self:
         return replace(super().small(), dim=16 * self.heads, patches=(8, 4), depths=(1, 1), length=32)  # type: ignore[call-arg]

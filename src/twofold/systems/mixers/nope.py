@@ -23,6 +23,7 @@ from twofold.systems.mixers.nope_report import Result, report
 from twofold.systems.mixers.nope_scratchpad import FORMATS, StepPart, additions
 from twofold.tasks import Model, Report, StudySystem
 from twofold.tasks.solve import Packed, SolveData, SolveModel, solve_loss
+from twofold.tasks.system import BYTES
 from twofold.training import Recipe, train
 
 Scheme = Literal["none", "t5", "alibi", "rope", "sinusoidal"]
@@ -167,6 +168,9 @@ class Nope(StudySystem):
         return presets.decoder(
             vocab, self.dim, self.layers, self.heads, position=position, activation="relu", gate=False
         )
+
+    def outline(self, length: int) -> SequenceModel:
+        return self.network(BYTES, "none", 0)
 
     def small(self) -> Self:
         tasks = tuple(self.tasks[:1])

@@ -19,7 +19,7 @@ from twofold.parts import LSTM, Bare, Block, LMHead, Mixer, NextToken, Part, Sta
 from twofold.tasks.draw.data import DrawData, NextBatch, WindowsBefore
 from twofold.tasks.draw.model import DrawModel
 from twofold.tasks.model import Model
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import BYTES, TrainedSystem
 from twofold.training import Recipe
 
 CORES: dict[str, Callable[[int], Mixer]] = {
@@ -47,16 +47,22 @@ class DrawSystem(TrainedSystem):
     def embedding(self, vocab: int) -> Part:
         """From cells to states."""
 
+    def network(self, vocab: int) -> NextToken:
+        """Embedding, recurrent layers and read-out, with fresh weights."""
+        mixers = [CORES[self.core](self.dim), *(LSTM(self.dim) for _ in range(self.layers - 1))]
+        stack = Stack([Block(mixer, wiring=Bare()) for mixer in mixers])
+        return NextToken(self.embedding(vocab), stack, LMHead(self.dim, vocab, bias=True))
+
+    def outline(self, length: int) -> NextToken:
+        return self.network(BYTES)
+
     def start(self, data: DrawData, seed: int) -> Model:
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
         _, images = data.part("train")
         tokenizer = MixedTokenizer.trained(images, self.colours)
         torch.manual_seed(seed)
-        mixers = [CORES[self.core](self.dim), *(LSTM(self.dim) for _ in range(self.layers - 1))]
-        stack = Stack([Block(mixer, wiring=Bare()) for mixer in mixers])
-        vocab = tokenizer.vocab_size
-        net = NextToken(self.embedding(vocab), stack, LMHead(self.dim, vocab, bias=True))
+        net = self.network(tokenizer.vocab_size)
         height, width = images.shape[1:3]
         spec = {"palette": tokenizer.palette.tolist(), "length": self.length, "height": height, "width": width}
         return DrawModel(net, None, spec)

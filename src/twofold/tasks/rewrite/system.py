@@ -21,7 +21,7 @@ from twofold.parts import EncoderDecoder, Part, t5
 from twofold.tasks.model import Model
 from twofold.tasks.rewrite.data import RewriteData, TextPairs
 from twofold.tasks.rewrite.model import RewriteModel
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import BYTES, TrainedSystem
 from twofold.training import Recipe
 
 
@@ -50,6 +50,9 @@ class RewriteSystem(TrainedSystem):
     def assembled(self, vocab: int, start: int) -> EncoderDecoder:
         """The network, with fresh weights."""
         return t5(vocab, self.dim, self.heads, self.hidden, self.encoder_layers, self.decoder_layers, start)
+
+    def outline(self, length: int) -> EncoderDecoder:
+        return self.assembled(BYTES, 0)
 
     def start(self, data: RewriteData, seed: int) -> Model:
         sources, targets = data.part("train")
