@@ -19,7 +19,7 @@ FULL = 45.0  # seconds of training a piece below which arms are raced
 RUNGS = (0.25, 0.5, 1.0)
 SLOW = 10.0  # times the median arm's seconds: an arm that takes more is not worth the others' data
 ENDING = 6.0  # report, latencies, writing
-MARGIN = 0.05  # of what is still to be done beside training: it may take so much longer than it should
+MARGIN = 0.1  # of what is still to be done beside training: it may take so much longer than it should
 WORTH = 0.05  # of the minutes: what takes longer, and is kept, is done before it is decided how long arms train
 SEEN = 2.0  # seconds of work that say how the machine keeps to the pilot's times
 
