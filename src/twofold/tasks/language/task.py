@@ -44,7 +44,7 @@ class LanguageTask(TextsTask):
     metric: ClassVar[str] = "bits_per_byte"
     direction: ClassVar[str] = "lower"
     default_data: ClassVar[str] = "pydoc"
-    baselines: ClassVar[tuple[str, ...]] = ("xz", "decoder")
+    baselines: ClassVar[tuple[str, ...]] = ("xz", "n-gram", "decoder")
     model: ClassVar[type[Model]] = LanguageModel
 
     def evaluate(self, model: Model, data: LanguageData, part: str = "test", **setting: Any) -> Evaluation:
