@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from twofold.errors import UserError
 from twofold.parts import ChannelMixer, Mask, Mixer, Pattern, Position, build, presets
 from twofold.parts.named import kebab, names
+from twofold.parts.stack import WIRINGS
 
 VOCAB, TIME = 19, 12
 NEEDED = {
@@ -28,13 +30,17 @@ NEEDED = {
     "random-blocks": {"width": 4, "count": 2},
     "two-way": {"inner": "lstm"},
 }
+POSITIONS = {
+    "axis-positions": {"sizes": [3, 4]},
+    "interpolated": {"learned": "learned"},
+    "log-scale": {"trained": 6},
+}
 CHANNELS = {
     "elastic-ffn": {"sizes": [8, 16]},
     "moe": {"router": {"kind": "top-k", "experts": 4, "k": 2}, "experts": {"kind": "experts", "count": 4, "hidden": 8}},
     "multi-head": {"inner": {"kind": "relu", "dim": 8}, "heads": 2},
     "shared-expert": {"dense": "relu", "moe": "gelu"},
 }
-WIRINGS = ("pre", "post", "parallel", "sandwich", "single", "sas", "sas-p", "one-skip")
 
 
 def own(kind):
@@ -95,31 +101,57 @@ def test_all_layers_share_a_t5_bias() -> None:
     assert len({id(layer.mixer.position) for layer in net.stack.layers}) == 1
 
 
-@pytest.mark.parametrize("mixer", own(Mixer))
-def test_every_pair_works_or_says_what_to_write(mixer) -> None:
+def placed(position):
+    return {"kind": position, **POSITIONS[position]} if position in POSITIONS else position
+
+
+def channelled(channel):
+    return {"kind": channel, **CHANNELS[channel]} if channel in CHANNELS else channel
+
+
+def tried(entry, causal) -> bool:
+    """Whether there is such a network; it then gives logits, and is made again from its plain data. If there is none,
+    the reason is one line that says what to write instead."""
+    net, refusal = attempt(entry, causal)
+    if net is None:
+        assert "\n" not in refusal
+        assert any(word in refusal for word in ("use ", "give ", "write ")), refusal
+        return False
     ids = torch.randint(VOCAB, (2, TIME), generator=torch.Generator().manual_seed(0))
-    made = 0
-    for position, wiring in itertools.product(own(Position), WIRINGS):
-        entry = {"mixer": given(mixer), "position": position, "wiring": wiring}
-        for causal in (True, None):
-            net, refusal = attempt(entry, causal)
-            if net is None:
-                assert "\n" not in refusal
-                assert any(word in refusal for word in ("use ", "give ", "write "))
-                continue
-            made += 1
-            out = net(ids, Mask.causal() if causal else None)
-            assert out.shape == (2, TIME, VOCAB)
-            assert torch.isfinite(out).all()
-            assert build(json.loads(json.dumps(net.spec()))).spec() == net.spec()
+    with torch.no_grad():
+        out = net(ids, Mask.causal() if causal else None)
+    assert out.shape == (2, TIME, VOCAB), entry
+    assert torch.isfinite(out).all(), entry
+    assert build(json.loads(json.dumps(net.spec()))).spec() == net.spec(), entry
+    return True
+
+
+@pytest.mark.parametrize("mixer", own(Mixer))
+def test_every_pair_with_a_mixer_works_or_says_what_to_write(mixer) -> None:
+    """Every position, every channel mixer and every wiring with it, and some of the product of all four."""
+    positions, channels = [placed(p) for p in own(Position)], [channelled(c) for c in own(ChannelMixer)]
+    one = {"mixer": given(mixer)}
+    product = list(itertools.product(positions, channels, WIRINGS))
+    others = [{"channel": c} for c in channels] + [{"wiring": w} for w in WIRINGS]
+    others += [{"position": p, "channel": c, "wiring": w} for p, c, w in random.Random(mixer).sample(product, 6)]
+    entries = [({"position": p}, causal) for p in positions for causal in (True, None)]
+    entries += [(other, None) for other in others]
+    made = sum(tried(one | other, causal) for other, causal in entries)
     assert made or mixer in ("cross-attention", "convolved")
+
+
+@pytest.mark.parametrize("position", own(Position))
+def test_every_pair_with_a_position_works_or_says_what_to_write(position) -> None:
+    others = [{"channel": channelled(c)} for c in own(ChannelMixer)] + [{"wiring": w} for w in WIRINGS]
+    made = [tried({"position": placed(position)} | other, True) for other in others]
+    assert any(made) or position in ("learned", "sinusoid", "axis-positions", "interpolated")
 
 
 @pytest.mark.parametrize("channel", own(ChannelMixer))
 def test_every_channel_mixer_works_in_every_wiring(channel) -> None:
     ids = torch.randint(VOCAB, (2, TIME), generator=torch.Generator().manual_seed(0))
     for wiring in WIRINGS:
-        entry = {"channel": {"kind": channel, **CHANNELS.get(channel, {})}, "wiring": wiring}
+        entry = {"channel": channelled(channel), "wiring": wiring}
         if wiring == "single":
             with pytest.raises(UserError, match="use channel none"):
                 network(entry)

@@ -346,27 +346,29 @@ def pattern(
 _ENTRY = ("mixer", "channel", "position", "times")
 
 
+WIRINGS: dict[str, Callable[[Callable[[], Part]], Wiring]] = {
+    "pre": lambda norm: PreNorm(),
+    "post": lambda norm: PostNorm(),
+    "parallel": lambda norm: Parallel(),
+    "sandwich": lambda norm: Sandwich(norm(), norm()),
+    "single": lambda norm: Single(),
+    "sas": lambda norm: Shaped(),
+    "sas-p": lambda norm: ShapedParallel(),
+    "one-skip": lambda norm: OneSkip(),
+    "recomputed": lambda norm: Recomputed(PreNorm()),
+}
+"""Wirings by the names that presets and patterns use; each from what makes its norms."""
+
+
 def wiring(name: str, norm: Callable[[], Part]) -> Wiring:
-    """A wiring by the name that presets use: pre, post, parallel, sandwich, single, sas, sas-p,
-    one-skip, recomputed. `norm` makes its norms.
+    """A wiring by its name in `WIRINGS`. `norm` makes its norms.
 
     Raises:
         UserError: unknown name.
     """
-    known: dict[str, Callable[[], Wiring]] = {
-        "pre": PreNorm,
-        "post": PostNorm,
-        "parallel": Parallel,
-        "sandwich": lambda: Sandwich(norm(), norm()),
-        "single": Single,
-        "sas": Shaped,
-        "sas-p": ShapedParallel,
-        "one-skip": OneSkip,
-        "recomputed": lambda: Recomputed(PreNorm()),
-    }
-    if name not in known:
-        raise unknown("wiring", name, known)
-    return known[name]()
+    if name not in WIRINGS:
+        raise unknown("wiring", name, WIRINGS)
+    return WIRINGS[name](norm)
 
 
 def _fresh(part: Any) -> Any:
