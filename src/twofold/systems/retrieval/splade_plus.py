@@ -188,10 +188,11 @@ class SpladePlus(SearchSystem):
         data="pydoc",
         metric="mrr@10",
         by=0.01,
-        budget=Steps(100),
+        budget=Steps(200),
         side=(Arm("bm25"),),
-        tune={"lr": (1e-4, 3e-4, 1e-3)},
-        minutes=6,
+        tune={"lr": (1e-4, 3e-4, 1e-3), "flops_weight": (3e-4, 1e-3, 3e-3)},
+        trial={"batch": 8},
+        minutes=9,
     )
 
 
