@@ -30,7 +30,7 @@ class DrawTask(Task):
         return DrawData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
 
     def evaluate(self, model: Model, data: DrawData, part: str = "test", **setting: Any) -> Evaluation:
-        """Accuracy and bits over pixels, and accuracy over the captions' bytes and marks too.
+        """Accuracy, bits and log-likelihood (nats, more is better) of pixels, and accuracy with the captions' bytes too.
 
         Args:
             setting: `images` to judge on the first so many.
@@ -43,6 +43,7 @@ class DrawTask(Task):
         figures = {
             "pixel_accuracy": float(right.mean()),
             "bits_per_pixel": float(-nats.mean() / np.log(2)),
+            "log_likelihood": float(nats.mean()),
             "token_accuracy": float(every.mean()),
         }
         size = images.shape[1] * images.shape[2]
