@@ -30,7 +30,7 @@ class DrawTask(Task):
         return DrawData.from_rows(source if isinstance(source, Rows) else read(source, columns=columns))
 
     def evaluate(self, model: Model, data: DrawData, part: str = "test", **setting: Any) -> Evaluation:
-        """Accuracy, bits and log-likelihood (nats, more is better) of pixels, and accuracy with the captions' bytes too.
+        """Accuracy, bits and log-likelihood (in nats) of pixels, and accuracy with the captions' bytes too.
 
         Args:
             setting: `images` to judge on the first so many.
