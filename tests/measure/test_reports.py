@@ -113,6 +113,18 @@ def test_compare_terminal_folds_where_it_must(data: dict[str, Any], width: int) 
         assert figure in shown
 
 
+def test_compare_shows_what_systems_cost_in_use(data: dict[str, Any]) -> None:
+    assert "In use" not in reports.compare.render(data)
+    data["rows"][1]["in_use"] = {"training_tokens_per_second": 12_345.0, "cache_bytes@1024": 2_097_152.0}
+    data["rows"][2]["in_use"] = {"training_tokens_per_second": 950.0}
+    page = Page(reports.compare.render(data)).text
+    for piece in ("training tokens/s", "cache behind 1,024", "12.3 k", "2.10 MB", "950", "–"):
+        assert piece in page
+    lines = reports.compare.terminal(data, width=100, color=False)
+    assert "12.3 k" in lines
+    assert "behind 1,024" in lines
+
+
 def test_compare_with_next_to_nothing() -> None:
     bare = {"task": "search", "metric": "mrr@10", "data": {}, "rows": [{"id": "a"}, {"id": "b", "status": "waiting"}]}
     page = Page(reports.compare.render(bare))

@@ -186,15 +186,38 @@ def test_xz_costs_what_the_text_adds_to_the_context(tmp_path: Path) -> None:
 def test_generated_text_does_not_depend_on_the_form_of_the_network() -> None:
     given = model(length=128)
     steps = given.generate("abc", 40)  # long enough to be made ready for steps
-    alone = given._generating(1, 40)
+    alone = given.generating(1, 40)
     assert alone is not given.net
-    assert given._generating(1, 40) is alone
-    assert given._generating(5, 40) is given.net
+    assert given.generating(1, 40) is alone
+    assert given.generating(5, 40) is given.net
     assert given.generate(["abc", "abc", "abc"], 40) == [steps] * 3
     with torch.no_grad():
         given.net.embedding.tokens.weight.neg_()
-    assert given._generating(1, 40) is not alone
-    assert given.copy()._generating(1, 40) is not given._generating(1, 40)
+    assert given.generating(1, 40) is not alone
+    assert given.copy().generating(1, 40) is not given.generating(1, 40)
+
+
+def test_what_a_model_costs_in_use() -> None:
+    found = task("language").in_use(model(length=128))
+    each = 2 * 2 * 32 * 4  # of a token: keys and values of two layers, 32 wide, in float32
+    assert {name: value for name, value in found.items() if "cache" in name} == {
+        "cache_bytes@1024": 1_024 * each,
+        "cache_bytes@8192": 8_192 * each,
+        "cache_bytes@65536": 65_536 * each,
+    }
+    assert found["decoding_tokens_per_second"] > 0
+    data = task("language").read(many())
+    for constant in ("ssd", "s6"):
+        made = configure("backbone", backbone=f"{constant}-1x32", length=32).fit(data, Steps(1)).model
+        sizes = {v for k, v in task("language").in_use(made).items() if "cache" in k}
+        assert len(sizes) == 1, "a state is as large behind any context"
+    assert task("language").in_use(configure("xz").fit(data, Steps(1)).model) == {}
+
+
+@pytest.mark.parametrize("id", ["entp", "mblm"])
+def test_what_has_no_cache_of_keys_is_timed_too(id: str) -> None:
+    made = configure(id).small().fit(task("language").read(many()), Steps(1)).model
+    assert task("language").in_use(made)["decoding_tokens_per_second"] > 0
 
 
 def test_generating_in_bfloat16() -> None:

@@ -91,6 +91,11 @@ class Task(ABC):
     def requests(self, model: Model, data: Any) -> tuple[Callable[[Any], Any], list[Any]]:
         """A function that serves one request, ready to be timed, and requests from the test part."""
 
+    def in_use(self, model: Model) -> dict[str, float]:
+        """What else a person asks of a model before using it: name to value, for a table of their own. Names say what
+        is counted, such as `decoding_tokens_per_second` or `cache_bytes@1024`."""
+        return {}
+
     def ready(self, model: Model, data: Any) -> Model:
         """The model made ready to use on the whole data before it is saved (for search: with its index)."""
         return model

@@ -34,6 +34,7 @@ class Measured:
         validation: the main figure on the validation part, which took `validate_seconds`.
         quality: the main figure on the test part, with its interval.
         tables: what else the test part showed, each with title, columns and rows.
+        in_use: what else it costs, by name; `training_tokens_per_second` where tokens were counted.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Measured:
     curve: list[dict[str, float]] = field(default_factory=list)
     rungs: list[dict[str, float]] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
+    in_use: dict[str, float] = field(default_factory=dict)
     pareto: bool = False
     recommended: bool = False
 

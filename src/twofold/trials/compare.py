@@ -331,6 +331,7 @@ class _Comparison:
         measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
         measured.figures = evaluation.figures
         measured.tables = [asdict(table) for table in evaluation.tables]
+        measured.in_use = {**_training_speed(measured.curve), **self.task.in_use(self._model(arm.label))}
         if measured.alive:
             measured.status = "measured"
         place.save_items(test=evaluation.items)
@@ -370,3 +371,11 @@ def _seconds(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def _training_speed(curve: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Tokens a second over all of the training, where it counted them."""
+    last = curve[-1] if curve else {}
+    if not last.get("tokens") or not last.get("seconds"):
+        return {}
+    return {"training_tokens_per_second": last["tokens"] / last["seconds"]}

@@ -11,7 +11,7 @@ The data is what `compare` writes as JSON:
                         train_seconds, latency_ms {median, p95}, peak_mb, pareto, recommended,
                         status ("measured", "dropped at …", "left out: …", "failed: …"),
                         curve [{seconds, loss}], validation [{seconds, <metric>}],
-                        figures {name: value}, tables [{title, columns, rows}],
+                        figures {name: value}, tables [{title, columns, rows}], in_use {name: value},
                         rungs [{share, validation}], trains (False: it takes no part in the curves)
     recommendation      one sentence
     notes               sentences
@@ -85,7 +85,11 @@ def terminal(data: Mapping[str, Any], width: int | None = None, color: bool | No
     ]
     advice = [Text(""), Text(shown.plain(data["recommendation"]), style="bold")] if data.get("recommendation") else []
     table = shown.table(columns, cells, styles=styles, width=width)
-    return shown.text(Group(table, Text(""), *below, *advice), width, color)
+    names, lines = _in_use(rows)
+    heads = [shown.Column("in use", "left", key=True, widest=32)]
+    heads += [shown.Column(name.replace(" behind ", "\nbehind ").replace(" tokens/s", "\ntokens/s")) for name in names]
+    use = [Text(""), shown.table(heads, lines, width=width)]
+    return shown.text(Group(table, *(use if lines else []), Text(""), *below, *advice), width, color)
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -96,6 +100,7 @@ def render(data: Mapping[str, Any]) -> str:
         [
             _scatter(data),
             html.section("Every system", _table(data)),
+            *_use(rows),
             *_details(rows),
             _curves(data),
             html.section("Notes", html.bullets(data.get("notes", ()))),
@@ -169,6 +174,27 @@ def _table(data: Mapping[str, Any]) -> html.Html:
 def _beside(data: Mapping[str, Any], row: Mapping[str, Any]) -> list[float | None]:
     """The figures that stand beside the main one."""
     return [(row.get("figures") or {}).get(name) for name in data.get("beside", ())]
+
+
+def _in_use(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Titles and lines of what systems cost in use; no lines where nothing is known."""
+    names = list(dict.fromkeys(name for row in rows for name in row.get("in_use") or {}))
+
+    def title(name: str) -> str:
+        kind, _, context = name.replace("_per_second", "/s").replace("_bytes", "").replace("_", " ").partition("@")
+        return f"{kind} behind {int(context):,}" if context else kind
+
+    def figure(row: Mapping[str, Any], name: str) -> str:
+        value = row["in_use"].get(name)
+        return numbers.size(None if value is None else value / 1e6) if "bytes" in name else numbers.count(value)
+
+    lines = [[arms.name(row), *(figure(row, name) for name in names)] for row in rows if row.get("in_use")]
+    return [title(name) for name in names], lines
+
+
+def _use(rows: Sequence[Mapping[str, Any]]) -> list[html.Html]:
+    titles, lines = _in_use(rows)
+    return [html.section("In use", html.table(["System", *titles], lines))] if lines else []
 
 
 def _details(rows: Sequence[Mapping[str, Any]]) -> list[html.Html]:

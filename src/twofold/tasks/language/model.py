@@ -201,13 +201,13 @@ class LanguageModel(Model):
         room = self.length - limit - 1
         ids = [[self.start, *(tokens[-room:] if room else [])] for tokens in self.tokens(prompts)]
         stop = [self.text.eos] if self.text.eos is not None else []
-        net = self._generating(len(prompts), limit)
+        net = self.generating(len(prompts), limit)
         with computing.inference():
             made = generate(net, ids, limit, choose=choose, processors=processors, stop=stop, pad=self.text.pad or 0)
         out = [self.text.decode(tokens) for tokens in made.sequences()]
         return out[0] if isinstance(prompt, str) else out
 
-    def _generating(self, rows: int, limit: int) -> SequenceModel:
+    def generating(self, rows: int, limit: int) -> SequenceModel:
         """The network in the form that is fastest for so many rows and tokens, counting that it must be made once."""
         net = self.net.eval()
         if computing.dtype() == "bfloat16":

@@ -13,6 +13,7 @@ from twofold.data.rows import Rows
 from twofold.parts import set_width, widths_of
 from twofold.tasks.language.data import PARTS, LanguageData
 from twofold.tasks.language.model import LanguageModel
+from twofold.tasks.language.speed import in_use
 from twofold.tasks.model import Model
 from twofold.tasks.task import Evaluation, Task
 
@@ -85,6 +86,11 @@ class LanguageTask(TextsTask):
         mean = sum(each.values()) / many
         items = np.mean([one.items for one in found], axis=0)
         return Evaluation({"bits_per_byte": mean, "bytes": found[0].figures["bytes"], **each}, items)
+
+    def in_use(self, model: Model) -> dict[str, float]:
+        """Tokens a second in decoding, and bytes of the cache behind 1,024, 8,192 and 65,536 tokens."""
+        assert isinstance(model, LanguageModel)
+        return in_use(model)
 
     def requests(self, model: Model, data: LanguageData) -> tuple[Callable[[Any], Any], list[Any]]:
         """Scoring one text."""
