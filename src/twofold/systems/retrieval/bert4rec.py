@@ -92,8 +92,8 @@ class Bert4Rec(RecommendSystem):
         metric="ndcg@10",
         by=0.0296,
         scale="ratio",
-        budget=Steps(500),
+        budget=Steps(800),
         side=(Arm("most-popular"), Arm("item-knn"), Arm("markov")),
-        tune={"lr": (5e-4, 1e-3, 2e-3)},
+        tune={"lr": (1e-3, 2e-3, 4e-3, 8e-3)},
         minutes=4,
     )
