@@ -39,7 +39,7 @@ def compare(arguments: Namespace) -> None:
             "classify": "predict {} yours.csv",
             "recommend": "recommend {} USER",
         }
-        chosen = next((row for row in data["rows"] if row["recommended"]), {})
+        chosen: dict[str, Any] = next((row for row in data["rows"] if row["recommended"]), {})
         if data["task"] == "language" and not chosen.get("parameters"):
             del use["language"]  # what only measures texts
         print("Use it: twofold " + use.get(data["task"], "evaluate {} YOURS").format(data["best"]))
