@@ -200,6 +200,22 @@ def encoder(here: Path) -> str:
 
 
 @pytest.fixture
+def several(here: Path) -> Callable[[str], tuple[str, float]]:
+    """A small search model by its system's id, untrained: its folder, and what it gives "a lamp" with "a lamp"."""
+
+    def made(id: str) -> tuple[str, float]:
+        from twofold.catalog import configure
+        from twofold.tasks import task
+        from twofold.tasks.examples import small_rows
+
+        model = configure(id).small().start(task("search").read(small_rows()), 0)
+        model.save(here / id)
+        return id, float(model.pair_scores(["a lamp"], ["a lamp"])[0])
+
+    return made
+
+
+@pytest.fixture
 def decoder(here: Path) -> str:
     """The folder of a random language model over bytes."""
     import torch

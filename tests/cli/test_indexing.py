@@ -117,7 +117,7 @@ def test_an_index_is_measured(run, notes, here, lexical) -> None:
         (("index", "notes", "-o", "there", "--add", "-m", "encoder"), "was built by another model"),
         (("search", "there", "x", "--built-by", "encoder"), "was built by another model"),
         (("index", "notes", "-o", "i", "--engine", "fais"), "unknown engine 'fais'. Did you mean 'faiss'?"),
-        (("index", "notes", "-o", "i", "--engine", "faiss"), "does not compare vectors by dot products"),
+        (("index", "notes", "-o", "i", "--engine", "faiss"), "searches by an inverted index"),
         (("search", "there", "x", "--engine", "faiss"), "was built for --engine exact"),
         (("search", "encoder", "x", "--engine", "faiss"), "--engine is that of an index"),
         (("search", "docs", "x", "--engine", "qdrant://127.0.0.1:1"), "nothing answers at qdrant://127.0.0.1:1"),

@@ -118,6 +118,28 @@ def test_score_pairs(run, encoder, pairs) -> None:
     assert run("score", encoder, "a lamp", "a river").out.splitlines()[0].split() == ["score", "of"]
 
 
+@pytest.mark.parametrize("id", ["me-bert", "poly-encoder"])
+def test_models_with_several_vectors_a_text(run, several, id, here) -> None:
+    model, scores = several(id)
+    ran = run("encode", model, "a lamp", "--side", "document")
+    assert ran.code == 0
+    assert "numbers:" in ran.out
+    assert run("encode", model, "a lamp", "a river", "-o", "x.npy").code == 0
+    assert np.load(here / "x.npy").shape[0] == 2
+    assert run("score", model, "a lamp", "a lamp", "--json").json["score"] == pytest.approx(scores, abs=1e-5)
+
+
+def test_weights_of_terms(run, several, here) -> None:
+    model, scores = several("splade-plus")
+    terms = run("encode", model, "a lamp", "--json").json["terms"]
+    assert list(terms.values()) == sorted(terms.values(), reverse=True)
+    assert f"{len(terms):,} terms:" in run("encode", model, "a lamp").out
+    assert run("encode", model, "a lamp", "a river", "-o", "x.npy").code == 0
+    found = np.load(here / "x.npy")
+    assert (found[0] > 0).sum() == len(terms)
+    assert run("score", model, "a lamp", "a lamp", "--json").json["score"] == pytest.approx(scores, rel=1e-5)
+
+
 def test_score_texts(run, decoder) -> None:
     one = run("score", decoder, "a lamp", "--json").json
     assert one["bytes"] == 6

@@ -169,7 +169,7 @@ def test_an_index_in_a_folder_takes_and_gives_up_documents(tmp_path) -> None:
 
 def test_engines_that_do_not_fit_are_refused(tmp_path, monkeypatch) -> None:
     rows = Rows.of({"id": ["a", "b"], "text": ["a lamp", "a river"]})
-    with pytest.raises(UserError, match=r"does not compare vectors by dot products; search by it with --engine exact"):
+    with pytest.raises(UserError, match=r"searches by an inverted index.*leave --engine out"):
         StoredIndex.create(tmp_path / "w", {"a": "x"}, LexicalModel(None, None, {}), "bm25", engine="faiss")
     with pytest.raises(UserError, match=r"unknown engine 'fais'\. Did you mean 'faiss'"):
         twofold.index(rows, small_model(), tmp_path / "i", engine="fais")

@@ -184,8 +184,11 @@ def test_a_write_that_fails_leaves_what_was_there(model, tmp_path, monkeypatch) 
         with pytest.raises((UserError, OSError)):
             index.remove(["doc-1"])
     assert found(StoredIndex.open(tmp_path / "i", model)) == before
+    (tmp_path / "i" / ".index.json.partial-0").touch()  # what killed writers leave
+    (tmp_path / "i" / ".segment-9-0.partial-0").mkdir()
     index.add({"new": "a new lamp"})
     assert len(list((tmp_path / "i").glob("segment-*"))) == 2  # the orphan is gone
+    assert not list((tmp_path / "i").glob(".*partial*"))
 
 
 def test_two_who_write_see_each_other(tmp_path) -> None:

@@ -16,7 +16,6 @@ from twofold.measure.reports.terminal import plain
 
 VERBS = ("search", "recommend", "predict", "encode", "score", "generate")
 _SNIPPET = 100  # characters of a result that a person sees
-_PAIRS = 256  # pairs scored at a time
 
 
 def search(arguments: Namespace) -> None:
@@ -64,18 +63,27 @@ def encode(arguments: Namespace) -> None:
     with using(arguments, "encode", integers=True) as model:
         found = files.given(arguments.texts, wanted, columns(arguments.columns))
         inputs = files.texts(found, wanted)
-        vectors = model.encode(inputs, side=arguments.side).values.numpy()
-    rows = [{"text": t, "vector": [round(float(x), 6) for x in v]} for t, v in zip(inputs, vectors, strict=True)]
+        vectors = model.encode(inputs, side=arguments.side).values
+        terms = None if hasattr(vectors, "numpy") else model.listed(vectors)
+        vectors = vectors.numpy() if terms is None else vectors.toarray()
+    shape = " × ".join(str(n) for n in vectors.shape[1:])
+    if terms is None:
+        rows = [{"text": t, "vector": v} for t, v in zip(inputs, vectors.round(6).tolist(), strict=True)]
+    else:
+        rows = [{"text": t, "terms": _rounded(weights)} for t, weights in zip(inputs, terms, strict=True)]
     if arguments.out is not None and arguments.out.lower().endswith(".npy"):
         files.write_array(vectors, arguments.out)
-        written(f"{len(vectors):,} vectors of {vectors.shape[1]} numbers", arguments)
+        written(f"{len(vectors):,} vectors of {shape} numbers", arguments)
     elif arguments.out is not None:
         write(rows, arguments)
     elif arguments.json:
         as_json(rows, found)
+    elif terms is None:
+        lines = [(f"{shape} numbers:", _few(v.ravel()), plain(text)) for text, v in zip(inputs, vectors, strict=True)]
+        output.table(lines, indent="")
     else:
-        many = f"{vectors.shape[1]} numbers:"
-        output.table([(many, _few(v), plain(text)) for text, v in zip(inputs, vectors, strict=True)], indent="")
+        lines = [(f"{len(w):,} terms:", _heaviest(w), plain(text)) for text, w in zip(inputs, terms, strict=True)]
+        output.table(lines, indent="")
 
 
 def score(arguments: Namespace) -> None:
@@ -130,7 +138,7 @@ def using(arguments: Namespace, verb: str, integers: bool = False) -> Iterator[A
     """The model that was named, loaded where it should compute; it must have the verb."""
     with computing.on(arguments.device, arguments.dtype, integers), computing.autocast():
         model: Any = api.load(arguments.model)
-        able = hasattr(model, "encode") if verb == "score" and model.task == "search" else hasattr(model, verb)
+        able = hasattr(model, "pair_scores" if verb == "score" and model.task == "search" else verb)
         if not able:
             verbs = [v for v in VERBS if hasattr(model, v)]
             others = f"use it with: twofold {' or '.join(verbs)}" if verbs else f"it is for the task {model.task!r}"
@@ -171,11 +179,7 @@ def _score_pairs(model: Any, arguments: Namespace) -> tuple[Rows | list[str], li
         queries, documents = found[:1], found[1:]
     else:
         raise UserError("a search model scores a query and a document: give two texts, or a file with both columns")
-    scores: list[float] = []
-    for start in range(0, len(queries), _PAIRS):
-        some = slice(start, start + _PAIRS)
-        asked = model.encode(queries[some], side="query")
-        scores += asked.score(model.encode(documents[some], side="document")).diagonal().tolist()
+    scores = model.pair_scores(queries, documents).tolist()
     rows = [{"score": s, "query": q, "document": d} for s, q, d in zip(scores, queries, documents, strict=True)]
     return found, rows
 
@@ -223,3 +227,12 @@ def _figure(value: Any) -> str:
 def _few(vector: Any) -> str:
     numbers = " ".join(f"{x:+.3f}" for x in vector[:4])
     return f"{numbers} …" if len(vector) > 4 else numbers
+
+
+def _heaviest(terms: dict[str, float]) -> str:
+    named = " ".join(f"{plain(term)} {weight:.3f}" for term, weight in list(terms.items())[:4])
+    return f"{named} …" if len(terms) > 4 else named
+
+
+def _rounded(terms: dict[str, float]) -> dict[str, float]:
+    return {term: round(weight, 6) for term, weight in terms.items()}

@@ -148,7 +148,9 @@ def check_products(model: SearchModel) -> None:
     Raises:
         UserError: its vectors are not compared by dot products, or it has none.
     """
-    if not isinstance(model, EncoderModel) or not model.net.by_products:
+    if not isinstance(model, EncoderModel) or model.net.sparse:
+        raise UserError(f"{model.name} searches by an inverted index, which is exact and fast; leave --engine out")
+    if not model.net.by_products:
         raise UserError(f"{model.name} does not compare vectors by dot products; search by it with --engine exact")
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
 from twofold import computing, progress
 from twofold.checkpoints import Imported, folder
@@ -218,11 +219,15 @@ class EncoderModel(SearchModel):
         """
         if not self.net.sparse:
             raise UserError(f"{self.name} makes vectors without terms; only sparse encoders can list them")
-        assert self.tokenizer is not None
         vectors = self.encode(texts, side)
         assert isinstance(vectors, Sparse)
+        return self.listed(vectors.values)
+
+    def listed(self, weights: csr_matrix) -> list[dict[str, float]]:
+        """Rows of weights `[n, V]` as terms, heaviest first."""
+        assert self.tokenizer is not None
         listed = []
-        for row in vectors.values:
+        for row in weights:
             order = np.argsort(-row.data, kind="stable")
             listed.append({self.tokenizer.decode([int(row.indices[i])]): float(row.data[i]) for i in order})
         return listed

@@ -232,6 +232,11 @@ class StoredIndex(KeptIndex):
         for left in self.path.glob("segment-*"):
             if left.name not in kept:
                 shutil.rmtree(left, ignore_errors=True)
+        for left in self.path.glob(".*.partial-*"):  # of writers that were killed: whoever writes does so alone
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def _take(self, manifest: dict[str, Any]) -> None:
         known = {each.name: each for each in self.segments}
