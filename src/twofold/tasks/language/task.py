@@ -17,6 +17,8 @@ from twofold.tasks.language.speed import in_use
 from twofold.tasks.model import Model
 from twofold.tasks.task import Evaluation, Task
 
+_ASKED = 4_096  # characters of a request: whole books would tell more of their length than of the model
+
 
 class TextsTask(Task):
     """A task on texts that nobody labelled, split by document."""
@@ -93,6 +95,6 @@ class LanguageTask(TextsTask):
         return in_use(model)
 
     def requests(self, model: Model, data: LanguageData) -> tuple[Callable[[Any], Any], list[Any]]:
-        """Scoring one text."""
+        """Scoring one text, of at most 4,096 characters."""
         assert isinstance(model, LanguageModel)
-        return lambda text: model.score([text]), data.part("test")
+        return lambda text: model.score([text]), [text[:_ASKED] for text in data.part("test")]
