@@ -77,8 +77,8 @@ class Entp(SequenceSystem):
         task="solve",
         metric="token_accuracy",
         by=0.02,
-        budget=Steps(600),
+        budget=Steps(1500),
         repeats=3,
         tune={"lr": (5e-4, 1e-3, 2e-3)},
-        minutes=19,
+        minutes=48,
     )
