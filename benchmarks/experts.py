@@ -25,7 +25,7 @@ from twofold.parts import BitLinear, Dense, Experts, Routing, TopK, capacity_of
 from twofold.parts.experts import DISPATCH
 
 DIM, HIDDEN, TOKENS = 64, 128, 512
-COUNTS = {8: 12, 16: 12, 32: 12, 64: 9, 128: 9}  # experts, and how many rounds
+COUNTS = {8: 12, 16: 12, 32: 12, 128: 9}  # experts, and how many rounds
 WIDE = (768, 3072)  # of the ternary layer
 
 
