@@ -85,3 +85,16 @@ def test_it_is_kept(data, tmp_path) -> None:
 
 def test_a_part_of_the_text_may_be_counted(data) -> None:
     assert int(fitted(data, limit=10).counts[-1].seen.sum()) == 10
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "unsorted", "missing"])
+def test_damaged_counts_are_refused(damage, data, tmp_path) -> None:
+    path = fitted(data).save(tmp_path / "model") / "counts.npz"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "unsorted":
+        np.savez(path, grams=np.array([2, 1], np.uint64), seen=np.array([1, 1]))
+    else:
+        path.write_bytes(b"garbage" if damage == "garbage" else path.read_bytes()[:40])
+    with pytest.raises(UserError, match="fit the model again"):
+        load(tmp_path / "model")

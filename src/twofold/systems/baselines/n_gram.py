@@ -7,6 +7,8 @@ https://doi.org/10.1006/csla.1999.0128
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +117,27 @@ class NgramModel(LanguageModel):
     @classmethod
     def restore(cls, saved: Saved) -> NgramModel:
         model = super().restore(saved)
-        with np.load(saved.path / _COUNTS, allow_pickle=False) as stored:
-            model.order = int(model.spec["order"])
-            model.counts = orders(stored["grams"], stored["seen"], model.order)
+        model.order = int(model.spec["order"])
+        model.counts = orders(*_stored(saved.path / _COUNTS), model.order)
         return model
+
+
+def _stored(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The grams of a file and how often each was seen.
+
+    Raises:
+        UserError: it is missing, or does not hold them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found, seen = stored["grams"], stored["seen"]
+        ordered = found.dtype == np.uint64 and found.ndim == 1 and bool((found[1:] > found[:-1]).all())
+        whole = ordered and seen.dtype.kind == "i" and seen.shape == found.shape and bool((seen > 0).all())
+    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is damaged or missing; fit the model again")
+    return found, seen
 
 
 @baseline(
