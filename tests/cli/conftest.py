@@ -80,6 +80,7 @@ class Pocket(ModelSystem):
     trains: ClassVar[bool] = True
     rate: float = Field(0.5, gt=0, lt=10, description="how fast")
     words: tuple[str, ...] = Field((), description="names")
+    minutes: float = Field(1.0, gt=0, description="called like an argument of the command")
     interrupted: bool = Field(False, description="stop the first time")
 
     def fit(self, data, budget, *, seed=0, folder=None, until=None):

@@ -76,6 +76,9 @@ def test_a_place_that_cannot_be(run, pairs) -> None:
         (("bm25", "pairs.jsonl"), "no column"),
         (("bm25", "pairs.jsonl", COLUMNS, "--set", "c=1"), "unknown option of bm25 'c'"),
         (("bm25", "pairs.jsonl", COLUMNS, "--set", "b=2"), "bm25: option 'b' is 2: input should be less than or equal"),
+        (("bm25", "pairs.jsonl", COLUMNS, "--set", "task=solve"), "write --task solve instead of --set task=…"),
+        (("bm25", "pairs.jsonl", COLUMNS, "--set", "fresh=true"), "write --fresh instead of --set fresh=…"),
+        (("bm25", "pairs.jsonl", COLUMNS, "--set", "system=x"), "unknown option of bm25 'system'"),
         (("bm25", "pairs.jsonl", COLUMNS, "--task", "solve"), "unknown task of bm25 'solve'"),
         (("bm25", "pairs.jsonl", COLUMNS, "--minutes", "0"), "0 minutes are no time to train in"),
         (("bm25", "pairs.jsonl", COLUMNS, "--device", "warp:9"), "cannot compute on device 'warp:9'"),
@@ -99,6 +102,14 @@ def test_a_list_may_be_typed_with_commas(run, own, pairs) -> None:
     assert run(*words, "c", "--set", "words=[x, 'y,z']").json["history"][0]["options"]["words"] == ["x", "y,z"]
 
 
+def test_an_option_may_be_called_like_an_argument_of_the_command(run, own, pairs) -> None:
+    words = ("fit", f"{own}:Pocket", pairs, COLUMNS, "--json", "--set", "minutes=3", "--minutes", "0.5")
+    ran = run(*words)
+    assert ran.code == 0, ran.error
+    made = ran.json["history"][0]
+    assert (made["options"]["minutes"], made["report"]["run"]["budget"]) == (3.0, {"seconds": 30.0})
+
+
 def test_apply_chains_and_leaves_the_given_model(run, own, lexical, pairs, here) -> None:
     before = (here / lexical / "model.json").read_bytes()
     chain = f"{own}:Mark,{own}:Trace"
@@ -113,6 +124,13 @@ def test_apply_chains_and_leaves_the_given_model(run, own, lexical, pairs, here)
     assert history[1]["report"]["rows"] < 40, "a part is kept for validation and test"
     assert "holds a model already" in run(*words).error
     assert run(*words, "--fresh").code == 0
+
+
+def test_apply_and_study_tell_their_own_arguments_from_options(run, own, lexical, pairs) -> None:
+    ran = run("apply", f"{own}:Mark", lexical, pairs, "--set", "seed=3")
+    assert (ran.code, "mark has no option 'seed'" in ran.error, "--seed 3" in ran.error) == (2, True, True)
+    ran = run("study", f"{own}:Ponder", "--set", "device=cpu")
+    assert (ran.code, "write --device cpu instead" in ran.error) == (2, True)
 
 
 def test_apply_asks_which_step(run, own, lexical, pairs) -> None:

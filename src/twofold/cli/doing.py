@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold import api
-from twofold.catalog import Steps
+from twofold.catalog import Arm, Steps, resolve
 from twofold.cli import files, output
 from twofold.cli.values import columns, settings
 from twofold.data import NAMES, Rows
 from twofold.errors import UserError
-from twofold.trials.arms import split_arms
+from twofold.trials.arms import parse, split_arms
+
+_FLAGS = ("columns", "data", "device", "dtype", "fresh", "json", "minutes", "out", "quiet", "seed", "steps", "task")
 
 if TYPE_CHECKING:
     from twofold.tasks import Model, Report
@@ -24,7 +27,7 @@ def fit(arguments: Namespace) -> None:
     if arguments.steps is not None and arguments.steps < 1:
         raise UserError(f"--steps is {arguments.steps}; give at least 1")
     model = api.fit(
-        arguments.system,
+        _arm(arguments),
         arguments.data,
         task=arguments.task,
         minutes=arguments.minutes,
@@ -35,7 +38,6 @@ def fit(arguments: Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
         fresh=arguments.fresh,
-        **settings(arguments.set),
     )
     _made(model, arguments)
     if not arguments.json:
@@ -52,7 +54,7 @@ def apply(arguments: Namespace) -> None:
     if chains.on_files(arguments.systems, arguments.model):
         return _files(arguments)
     model = api.apply(
-        arguments.systems,
+        _chain(arguments),
         arguments.model,
         arguments.data,
         seed=arguments.seed,
@@ -60,7 +62,6 @@ def apply(arguments: Namespace) -> None:
         device=arguments.device,
         out=arguments.out,
         fresh=arguments.fresh,
-        **settings(arguments.set),
     )
     _made(model, arguments)
     if not arguments.json:
@@ -77,13 +78,12 @@ def study(arguments: Namespace) -> None:
     if data is not None and not (data in NAMES or files.is_file(data) or Path(data).exists()):
         data = Rows.of({"text": [data]}, name="text", source="the command line")
     report = api.study(
-        arguments.system,
+        _arm(arguments),
         model,
         data,
         seed=arguments.seed,
         columns=columns(arguments.columns),
         device=arguments.device,
-        **settings(arguments.set),
     )
     if arguments.out is not None:
         _write(report, arguments.system, Path(arguments.out))
@@ -97,14 +97,34 @@ def study(arguments: Namespace) -> None:
 
 def _files(arguments: Namespace) -> None:
     """Files that are packed or unpacked without being opened as a model."""
-    report = api.apply_files(
-        arguments.systems, arguments.model, arguments.out, fresh=arguments.fresh, **settings(arguments.set)
-    )
+    report = api.apply_files(_chain(arguments)[0], arguments.model, arguments.out, fresh=arguments.fresh)
     if arguments.json:
         return output.as_json({"out": arguments.out, **report})
     share = report["coded"] / max(1, report["raw"])
     print(f"{arguments.out}: {report['raw']:,} bytes of safetensors, {report['coded']:,} packed ({share:.1%})")
     _print_step({name: value for name, value in report.items() if isinstance(value, list)})
+
+
+def _arm(arguments: Namespace) -> Arm:
+    """The system with what `--set` says of it."""
+    return _set(parse(arguments.system), settings(arguments.set), arguments)
+
+
+def _chain(arguments: Namespace) -> list[Arm]:
+    """Every system of a chain with what `--set` says of it."""
+    from twofold.api import chains
+
+    return [_set(arm, own, arguments) for arm, own in chains.steps(arguments.systems, settings(arguments.set))]
+
+
+def _set(arm: Arm, own: dict[str, Any], arguments: Namespace) -> Arm:
+    """The arm with more options: they go with it, so that none is taken for an argument of the call."""
+    known = [option.name for option in fields(resolve(arm.id))]
+    for name, value in own.items():
+        if name not in known and name in _FLAGS and hasattr(arguments, name):
+            flag = f"--{name}" if isinstance(getattr(arguments, name), bool) else f"--{name} {value}"
+            raise UserError(f"{arm.id} has no option {name!r}, the command has: write {flag} instead of --set {name}=…")
+    return Arm(arm.id, **{**arm.options, **own})
 
 
 def _is_data(given: str) -> bool:
