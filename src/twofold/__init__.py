@@ -7,6 +7,7 @@
     twofold.compare("search", "my.jsonl")     all, side by side      twofold.evaluate(model)         one, measured
     twofold.reproduce("gtr")                  a claim, again         twofold.study("nope")           a report
     twofold.index("docs/", "model/", "there") make searchable        twofold.open_index("there")     search it
+    twofold.backbones()                       names of layers
 
 Importing this loads no torch; a name is loaded when it is first used.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from twofold.api import (
         apply,
         apply_files,
+        backbones,
         cite,
         compare,
         evaluate,
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "apply",
     "apply_files",
+    "backbones",
     "baseline",
     "cite",
     "compare",

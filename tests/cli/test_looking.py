@@ -30,6 +30,16 @@ def test_list_keeps_what_is_asked_for(run) -> None:
     assert "unknown task 'serch'. Did you mean 'search'?" in ran.error
 
 
+def test_list_of_backbones_says_how_they_are_written(run) -> None:
+    ran = run("list", "--backbones")
+    assert ran.code == 0
+    assert "mixers, with layers x width: ssd-2x128" in ran.out
+    assert {"ssd", "modernbert", "tiny-encoder", "minilm"} <= {line.split()[0] for line in ran.out.splitlines() if line}
+    kinds = {each["kind"] for each in run("list", "--backbones", "--json").json}
+    assert kinds == {"mixer", "preset", "reference", "checkpoint"}, "the register of these tests has no mixers' system"
+    assert run("list", "--backbones", "--task", "search").code == 2
+
+
 def test_find_ranks_by_words(run) -> None:
     assert [c["id"] for c in run("find", "shrinking", "a", "BERT", "--json").json] == ["stat"]
     assert run("find", "keyword search", "--limit", "1").out.split()[0] == "bm25"

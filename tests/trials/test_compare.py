@@ -326,6 +326,19 @@ def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
         compare("search", file, systems=["xz"], out=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ("hydra", "a model for represent; as a backbone it is written --systems .gtr.backbone=hydra-4x128.."),
+        ("ssd-2x64", "ssd-2x64 is no system by itself; as a backbone it is written --systems .gtr.backbone=ssd-2x64.."),
+        ("sdd", "unknown system 'sdd'"),
+    ],
+)
+def test_a_backbone_that_is_no_arm_is_refused_with_the_arm_it_can_be(arm, says) -> None:
+    with pytest.raises(UserError, match=says):
+        choose("search", [arm])
+
+
 def test_costly_arms_take_part_where_they_are_named() -> None:
     assert not {"monot5", "rankt5", "cross-encoder", "tilde"} & {arm.id for arm, _ in choose("search", None)}
     assert [arm.id for arm, _ in choose("search", ["rankt5"])] == ["rankt5"]

@@ -4,13 +4,14 @@ Importing this loads neither torch nor numpy nor pydantic; the functions import 
 """
 
 from twofold.api.indexing import index, open_index
-from twofold.api.looking import cite, find, list, show
+from twofold.api.looking import backbones, cite, find, list, show
 from twofold.api.making import apply, apply_files, export, fit, load, pull, study
 from twofold.api.measuring import compare, evaluate, reproduce
 
 __all__ = [
     "apply",
     "apply_files",
+    "backbones",
     "cite",
     "compare",
     "evaluate",

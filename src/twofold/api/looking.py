@@ -32,6 +32,16 @@ def list(task: str | None = None, kind: str | None = None, family: str | None = 
     return tuple(index.select(task=task, kind=kind, family=family))
 
 
+def backbones() -> tuple[CardData, ...]:
+    """Every name that a backbone can have: `id`, `kind` (preset, mixer, system, reference, checkpoint), `summary`.
+
+    Presets, mixers and systems take a size behind it, layers x width: `ssd-2x128`.
+    """
+    from twofold.tasks import backbones
+
+    return tuple(backbones.every())
+
+
 def find(need: str, limit: int = 10, semantic: bool = False) -> tuple[CardData, ...]:
     """Systems for a need, said in a person's own words: `find("shrink a BERT without labels")`.
 

@@ -11,6 +11,7 @@ def list_(p: Parser) -> None:
     p.option("--task", help="only what serves this task, such as search")
     p.option("--kind", help="only model, transform or study")
     p.option("--family", help="only this family, such as retrieval")
+    p.flag("--backbones", help="instead of systems, the names that a backbone can have, such as ssd")
 
 
 def find(p: Parser) -> None:

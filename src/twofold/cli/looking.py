@@ -5,6 +5,7 @@ from __future__ import annotations
 from twofold import api
 from twofold.catalog.index import kinds
 from twofold.cli import output
+from twofold.errors import UserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +15,20 @@ if TYPE_CHECKING:
     Card = dict[str, Any]
 
 _TYPES = {"boolean": "true or false", "string": "text", "integer": "whole number", "object": "settings"}
+_BACKBONES = {
+    "mixer": "mixers, with layers x width: ssd-2x128",
+    "system": "systems, with layers x width: swan-gpt-2x128",
+    "preset": "encoders for search and classify, with layers x width: t5-2x128",
+    "reference": "reference models",
+    "checkpoint": "checkpoints; or the folder of one",
+}
 _COLOURS = {"holds": "green", "leans": "yellow", "fails": "red", "void": "yellow"}
 
 
 def list_(arguments: Namespace) -> None:
-    """A table for each family."""
+    """A table for each family; or of what a backbone can be, for each kind of name."""
+    if arguments.backbones:
+        return _backbones(arguments)
     cards = api.list(task=arguments.task, kind=arguments.kind, family=arguments.family)
     if arguments.json:
         return output.as_json(cards)
@@ -75,6 +85,20 @@ def cite(arguments: Namespace) -> None:
 def _row(card: Card) -> tuple[str, ...]:
     verdict = card.get("verdict", "" if card.get("number") is None else "no claim")
     return card["id"], ", ".join(kinds(card)), ", ".join(card["tasks"]), verdict, card["summary"]
+
+
+def _backbones(arguments: Namespace) -> None:
+    """Names by kind, with how each kind is written."""
+    if arguments.task or arguments.kind or arguments.family:
+        raise UserError("--backbones lists names, not systems; give it without --task, --kind and --family")
+    found = api.backbones()
+    if arguments.json:
+        return output.as_json(found)
+    for kind, title in _BACKBONES.items():
+        print(output.style(title, "bold"))
+        output.table([(each["id"], each["summary"]) for each in found if each["kind"] == kind])
+        print()
+    print("twofold show NAME draws the blocks of a mixer or a system.")
 
 
 def _show_network(card: Card) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,22 @@ from typing import Any
 
 import torch
 
-from twofold import catalog
-from twofold.catalog import index
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
-from twofold.errors import UserError, did_you_mean
+from twofold.errors import UserError
 from twofold.measure.sketch import sketch
-from twofold.parts import Mixer, Pattern, SequenceModel, presets, sequence_model
+from twofold.parts import Mixer, Part, Pattern, SequenceModel, presets, sequence_model
 from twofold.parts.named import names
-from twofold.tasks import instructed, reference, registry
+from twofold.tasks import backbone_names, instructed, reference, registry
+from twofold.tasks.backbone_names import SIZED, described, first_line, layered, unknown_backbone
 from twofold.tasks.model import Model
 
 INSTRUCTED = "tiny-instructed"
 """`tiny-encoder-2`, instructed on the made text tasks."""
+
+CHECKPOINTS = {
+    "minilm": "a BERT-like encoder of sentences; fetch it with: twofold pull minilm",
+    "smollm2": "a Llama-like decoder; fetch it with: twofold pull smollm2",
+}
 
 Backbone = Any
 """`minilm`, `smollm2`, a model folder, `tiny-encoder`, `tiny-instructed`; a preset, mixer or system of the mixers
@@ -52,7 +55,6 @@ PRESETS: dict[str, Callable[[int, int, int, int], SequenceModel]] = {
     "bert": _bert,
     "modernbert": _modernbert,
 }
-_SIZED = re.compile(r"([a-z0-9-]+)-(\d+)x(\d+)")
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,23 @@ def pattern(
     """
     if not isinstance(given, str):
         return Pattern.read(given, dim=dim, heads=heads, conv=conv)
-    sized = _SIZED.fullmatch(given)
-    name = sized[1] if sized else given
-    if sized:
-        layers, dim = int(sized[2]), int(sized[3])
-    if name in names(Mixer):
-        return Pattern.read([{"mixer": name, "times": layers}], dim=dim, heads=heads, conv=conv)
-    if name in _systems():
-        heads = heads or max(1, dim // 32)
-        system: Any = catalog.configure(name, dim=dim, layers=layers, heads=heads, conv=conv, length=max_len)
-        found: Pattern = system.pattern()
-        return found
-    known = [*names(Mixer), *_systems()]
-    raise UserError(f"unknown backbone {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}")
+    return backbone_names.pattern(given, dim, layers, heads=heads, conv=conv, max_len=max_len)
+
+
+def every() -> list[dict[str, str]]:
+    """All names there are, each with `id`, `kind` (preset, mixer, system, reference or checkpoint) and `summary`."""
+    shapes = {
+        "encoder": presets.encoder,
+        "t5": presets.t5_encoder,
+        "bert": presets.bert,
+        "modernbert": presets.modernbert,
+    }
+    found = [{"id": name, "kind": "preset", "summary": first_line(shapes[name])} for name in PRESETS]
+    trained = dict.fromkeys(reference.NAMES, "trained here on embedded text, once, when it is first used")
+    trained[INSTRUCTED] = "tiny-encoder-2, instructed on made text tasks"
+    for kind, summaries in (("reference", trained), ("checkpoint", CHECKPOINTS)):
+        found += [{"id": name, "kind": kind, "summary": summary} for name, summary in summaries.items()]
+    return described() + found
 
 
 def part(name: str) -> dict[str, Any] | None:
@@ -110,15 +116,7 @@ def part(name: str) -> dict[str, Any] | None:
         network, said = None, str(error)
     else:
         said = ""
-    summary = (kind.__doc__ or "").strip().splitlines()[0]
-    return {"id": name, "kind": "part", "summary": summary, "network": network, "note": said}
-
-
-def _systems() -> list[str]:
-    """Systems whose layers can be asked for: models of the mixers family."""
-    return [
-        c["id"] for c in index.cards() if c.get("family") == "mixers" and {"dim", "layers", "conv"} <= set(c["options"])
-    ]
+    return {"id": name, "kind": "part", "summary": first_line(kind), "network": network, "note": said}
 
 
 def choose(
@@ -156,18 +154,11 @@ def choose(
         assert isinstance(ready.net, SequenceModel)
         assert ready.tokenizer is not None
         return _without_head(ready.net, ready.tokenizer, ready.notes)
-    if name not in ("minilm", "smollm2") and not Path(name).exists():
-        bare = dict.fromkeys((*names(Mixer), *_systems()))
-        known = [
-            *(f"{p}-2x128" for p in dict.fromkeys((*PRESETS, *bare))),
-            *reference.NAMES,
-            INSTRUCTED,
-            "minilm",
-            "smollm2",
-        ]
-        raise UserError(
-            f"unknown backbone {name!r}.{did_you_mean(name, [*known, *bare])} "
-            f"Known: presets with layers x width, such as {', '.join(known)}, or a model folder"
+    if name not in CHECKPOINTS and not Path(name).exists():
+        raise unknown_backbone(
+            name,
+            [each["id"] for each in every()],
+            "a preset, mixer or system with layers x width, such as t5-2x128, or a model folder",
         )
     loaded = registry.load(name)
     found = sequence_model(loaded.net)
@@ -200,11 +191,11 @@ def instructed_model(name: Backbone, texts: Sequence[str], plan: instructed.Plan
 
 def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | None:
     """From the size of the vocabulary to an untrained network of states; None for what is no such backbone."""
-    sized = _SIZED.fullmatch(name) if isinstance(name, str) else None
+    sized = SIZED.fullmatch(name) if isinstance(name, str) else None
     if sized and sized[1] in PRESETS:
         preset, layers, dim = PRESETS[sized[1]], int(sized[2]), int(sized[3])
         return lambda vocab: preset(vocab, dim, layers, max_len)
-    if isinstance(name, str) and (sized[1] if sized else name) not in {*names(Mixer), *_systems()}:
+    if isinstance(name, str) and (sized[1] if sized else name) not in layered():
         return None
     found = pattern(name, 128, 4, max_len=max_len)
     return lambda vocab: found.network(vocab, max_len=max_len, head=False)

@@ -18,7 +18,7 @@ from twofold.catalog import Arm, configure, resolve
 from twofold.catalog import index as catalog_index
 from twofold.catalog.register import add_file, own
 from twofold.errors import UserError
-from twofold.tasks import ModelSystem
+from twofold.tasks import ModelSystem, backbone_names
 
 _WITH_OPTIONS = re.compile(r"(?P<id>[^()]+)\((?P<options>.*)\)")
 
@@ -169,13 +169,24 @@ def choose(task: str, systems: Sequence[str] | None) -> list[tuple[Arm, ModelSys
         arms = [parse(s) for s in systems]
     chosen = []
     for arm in arms:
-        cls: Any = resolve(arm.id)
-        if cls.kind != "model" or task not in cls.card.tasks:
-            serves = ", ".join(cls.card.tasks)
-            raise UserError(
-                f"{arm.id} does not serve {task!r}: it is a {cls.kind} for {serves}; leave it out of --systems"
-            )
-        chosen.append((arm, configure(arm)))
+        chosen.append((arm, _configured(arm, task)))
     if not chosen:
         raise UserError(f"no system serves {task!r}")
     return sorted(chosen, key=lambda pair: pair[1].trains)
+
+
+def _configured(arm: Arm, task: str) -> ModelSystem:
+    """The arm's system; a backbone that is none for the task is refused with the arm that it can be."""
+    try:
+        cls: Any = resolve(arm.id)
+    except UserError:
+        if backbone_names.as_arm(arm.id, task) is None:
+            raise
+        raise UserError(f"{arm.id} is no system by itself; {backbone_names.fix(arm.id, task)}") from None
+    if cls.kind != "model" or task not in cls.card.tasks:
+        serves = ", ".join(cls.card.tasks)
+        raise UserError(
+            f"{arm.id} does not serve {task!r}: it is a {cls.kind} for {serves}; {backbone_names.fix(arm.id, task)}"
+        )
+    made: ModelSystem = configure(arm)
+    return made
