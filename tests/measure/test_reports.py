@@ -206,6 +206,19 @@ def test_record_markdown() -> None:
     assert not shown.startswith("#")
 
 
+def test_a_try_that_came_out_the_same_is_shown_once() -> None:
+    record = recorded()
+    (tried,) = record["tries"]
+    nearly = {**tried, "effect": {**tried["effect"], "mean": -0.010000001}}
+    record["tries"] = [{**tried, "commit": "a" * 40}, {**tried, "commit": "b" * 40}, {**tried, "commit": "b" * 40}]
+    lines = [line for line in reports.record.markdown(record).splitlines() if line.startswith("- fails")]
+    assert len(lines) == 1
+    assert lines[0].endswith(f"(the same at {'a' * 10} and {'b' * 10})")
+    record["tries"] = [tried, nearly]
+    lines = [line for line in reports.record.markdown(record).splitlines() if line.startswith("- fails")]
+    assert len(lines) == 2, "they only look the same once they are rounded"
+
+
 def test_record_of_a_parity_claim_on_ratios() -> None:
     given = {"by": -0.05, "parity": True, "saving": Saving("bytes", 0.5), "scale": "ratio", "on": "minilm"}
     record = recorded(**given)

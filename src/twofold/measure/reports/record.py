@@ -170,15 +170,22 @@ def _elsewhere(record: Record) -> list[str]:
 
 
 def _tries(record: Record) -> list[str]:
-    lines = []
+    """A line for each try; one that other code repeated to the last digit shares its line."""
+    found: dict[tuple[str, ...], tuple[str, list[str]]] = {}
     for tried in record.get("tries") or ():
         between = " → ".join(map(str, tried.get("configuration") or ()))
         shown = effect({**tried, "claim": record["claim"]})
         where = f" on {tried['data']}" if tried.get("data") else ""
         where += "".join(f", {value:,} {name}" for name, value in (tried.get("budget") or {}).items())
         note = where + (f": {tried['why']}" if tried.get("why") else "")
-        lines.append(f"{tried.get('verdict', MISSING)}, {shown}{f', {between}' if between else ''}{note}")
-    return lines
+        line = f"{tried.get('verdict', MISSING)}, {shown}{f', {between}' if between else ''}{note}"
+        commits = found.setdefault((line, *map(repr, (tried.get("effect") or {}).items())), (line, []))[1]
+        commit = str(tried.get("commit"))[:10]
+        commits += [commit] if commit not in commits else []
+    return [
+        f"{line} (the same at {' and '.join(commits)})" if len(commits) > 1 else line
+        for line, commits in found.values()
+    ]
 
 
 def _timings(record: Record) -> str:
