@@ -22,7 +22,7 @@ from twofold.tasks.search.further import train_further
 from twofold.tasks.search.lexical import WordSets, hard_negatives, words
 from twofold.tasks.search.nested import nested_pairs
 from twofold.tasks.search.task import sample
-from twofold.tasks.search.vectors import Dense
+from twofold.tasks.search.vectors import Dense, best
 
 
 def rows(**columns: list) -> Rows:
@@ -271,3 +271,21 @@ def test_a_loss_of_pairs_at_several_widths_is_their_sum() -> None:
     narrow, whole, both = (nested_pairs(system.loss, model.net, batch, w).value for w in ((8,), (32,), (8, 32)))
     torch.testing.assert_close(both, narrow + whole)
     torch.testing.assert_close(whole, system.loss(model.net, batch).value)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 9, 10, 40, 41, 60])
+@pytest.mark.parametrize("kind", ["untied", "tied", "zeros", "odd"])
+def test_the_best_are_those_of_a_stable_sort(kind: str, k: int) -> None:
+    draw = torch.Generator().manual_seed(k)
+    scores = torch.randn(50, 41, generator=draw)
+    if kind == "tied":
+        scores = scores.mul(2).round()
+    if kind == "zeros":
+        scores = scores.relu() * (torch.rand(50, 41, generator=draw) < 0.2)
+    if kind == "odd":
+        odd = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0])
+        scores = odd[torch.randint(4, (50, 41), generator=draw)]
+    wanted = scores.sort(dim=1, descending=True, stable=True)
+    index, score = best(scores, k)
+    assert (index == wanted.indices[:, :k].numpy()).all()
+    np.testing.assert_array_equal(score, wanted.values[:, :k].numpy())

@@ -231,8 +231,18 @@ class Sparse(Vectors):
 
 def best(scores: Float[Tensor, "n m"], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and scores of the `k` best columns of each row; equal scores by index."""
-    score, index = torch.sort(scores, dim=1, descending=True, stable=True)
-    return index[:, :k].numpy(), score[:, :k].numpy()
+    width = scores.shape[1]
+    if not 0 < 4 * k < width:
+        score, index = scores.sort(dim=1, descending=True, stable=True)
+        return index[:, :k].numpy(), score[:, :k].numpy()
+    index = scores.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
+    score, order = scores.gather(1, index).sort(dim=1, descending=True, stable=True)
+    index = index.gather(1, order)
+    tied = (scores < score[:, -1:]).sum(1) < width - k  # the last has its equals among those that were left out
+    if tied.any():
+        whole = scores[tied].sort(dim=1, descending=True, stable=True)
+        score[tied], index[tied] = whole.values[:, :k], whole.indices[:, :k]
+    return index.numpy(), score.numpy()
 
 
 def joined(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
