@@ -24,6 +24,7 @@ from twofold.tasks.search.postings import Postings, scores
 from twofold.tasks.search.sources import documents
 from twofold.tasks.search.stored import StoredIndex
 from twofold.tasks.search.texts import Texts
+from twofold.tasks.search.vectors import Dense
 
 TEXTS = {f"doc-{i}": text for i, text in enumerate(small_rows().columns["document"][:40])}
 QUERIES = small_rows().columns["query"][:12]
@@ -152,20 +153,52 @@ def test_the_model_is_found_where_it_was_or_where_it_is_said_to_be(tmp_path) -> 
     assert twofold.open_index(tmp_path / "i", tmp_path / "moved").search("the red lamp", 1)[0].id.isdecimal()
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path) -> None:
+def own_memory() -> int:
+    """KB that this process has for itself, mapped files not counted."""
     if not Path("/proc/self/smaps_rollup").exists():
         pytest.skip("memory is counted where the system tells")
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous"))
 
-    def own() -> int:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous"))
 
+def test_nothing_is_read_before_it_is_asked_for(tmp_path) -> None:
     big = {f"d{i}": f"lamp{i} " + "x" * 40_000 for i in range(600)}  # 24 MB of text
     StoredIndex.create(tmp_path / "i", big, LexicalModel(None, None, {}), "bm25")
-    before = own()
+    before = own_memory()
     index = StoredIndex.open(tmp_path / "i", LexicalModel(None, None, {}))
     assert index.search("lamp77", 1)[0].id == "d77"
-    assert own() - before < 6_000  # KB
+    assert own_memory() - before < 6_000
+
+
+def test_vectors_are_searched_where_they_are_mapped(tmp_path, monkeypatch) -> None:
+    model = small_model()
+    width = model.encode(["a lamp"]).values.shape[1]
+    vectors = Dense(torch.randn(16_000_000 // (4 * width), width))  # 16 MB
+    monkeypatch.setattr(
+        model, "encode", lambda texts, side="document": vectors if side == "document" else vectors.take([7])
+    )
+    StoredIndex.create(tmp_path / "i", {f"d{i}": "a lamp" for i in range(len(vectors))}, model, "")
+    before = own_memory()
+    index = StoredIndex.open(tmp_path / "i", model)
+    assert index.search("lamp", 1)[0].id == "d7"
+    assert own_memory() - before < 6_000
+
+
+def test_the_ids_of_a_segment_are_looked_through_once(tmp_path) -> None:
+    index = StoredIndex.create(tmp_path / "i", TEXTS, LexicalModel(None, None, {}), "bm25")
+    index.add({"a": "first lamp"})
+    table = index.segments[0].ids.places
+    index.add({"doc-3": "another text", "b": "second lamp"})
+    index.remove(["a"])
+    assert index.segments[0].ids.places is table, "a kept segment's ids do not change"
+    assert index.missing(["a", "b", "doc-3", "doc-4", "x"]) == ["a", "x"]
+    index.remove(["doc-3"])
+    index.add({"doc-3": "a third text", "a": "first lamp again"})
+    assert index.missing(["doc-3", "a"]) == []
+    with pytest.raises(UserError, match="holds no document x"):
+        index.remove(["x"])
+    assert dict(StoredIndex.open(tmp_path / "i", index.model).documents()) == dict(index.documents())
+    assert dict(index.documents()) == {**TEXTS, "b": "second lamp", "doc-3": "a third text", "a": "first lamp again"}
 
 
 def test_a_write_that_fails_leaves_what_was_there(model, tmp_path, monkeypatch) -> None:

@@ -42,7 +42,6 @@ class StoredIndex(KeptIndex):
     def __init__(self, path: Path, model: SearchModel, manifest: dict[str, Any], segments: list[Segment]) -> None:
         self.path, self.model, self._manifest, self.segments = path, model, manifest, segments
         self.where = str(path)
-        self._at: dict[str, int] | None = None
 
     @classmethod
     def create(
@@ -92,7 +91,7 @@ class StoredIndex(KeptIndex):
 
     @classmethod
     def open(cls, path: str | Path, model: SearchModel | None = None) -> StoredIndex:
-        """The index that is there; its arrays are mapped, not read.
+        """The index that is there; its arrays are mapped, not copied.
 
         Args:
             model: that made it; by default the one that the index names.
@@ -147,18 +146,17 @@ class StoredIndex(KeptIndex):
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of the ids that it does not hold, in their order."""
-        return [id for id in ids if id not in self._places]
+        return [id for id in ids if self._place(id) is None]
 
-    @property
-    def _places(self) -> dict[str, int]:
-        """The place of each document that is there, by id."""
-        if self._at is None:
-            self._at, start = {}, 0
-            for each in self.segments:
-                ids = each.ids
-                self._at |= {ids[i]: start + i for i in np.flatnonzero(each.alive).tolist()}
-                start += len(each)
-        return self._at
+    def _place(self, id: str) -> int | None:
+        """Where a document is, over all segments; None: it is not there, or no longer."""
+        start = 0
+        for each in self.segments:
+            place = each.ids.places.get(id)
+            if place is not None and each.alive[place]:
+                return start + place
+            start += len(each)
+        return None
 
     def documents(self) -> Iterator[tuple[str, str]]:
         """Id and text of every document, in the order in which they came."""
@@ -212,7 +210,7 @@ class StoredIndex(KeptIndex):
 
     def _without(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """What `index.json` says of the segments once these documents are gone."""
-        gone = np.array(sorted({self._places[id] for id in ids}), dtype=np.int64)
+        gone = np.array(sorted({place for id in ids if (place := self._place(id)) is not None}), dtype=np.int64)
         entries, start = [], 0
         for each in self.segments:
             here = gone[(gone >= start) & (gone < start + len(each))] - start
@@ -246,7 +244,7 @@ class StoredIndex(KeptIndex):
             alive = np.ones(len(each), bool)
             alive[entry["removed"]] = False
             found.append(Segment(each.name, each.ids, each.texts, alive, each.part))
-        self._manifest, self.segments, self._at = manifest, found, None
+        self._manifest, self.segments = manifest, found
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,17 @@ class Texts(Sequence[str]):
         if not -len(self) <= place < len(self):
             raise IndexError(place)
         return self.bytes(place % len(self)).decode("utf-8", "replace")
+
+    def __iter__(self) -> Iterator[str]:
+        content, start = self.content.data, 0
+        for end in self.ends.tolist():
+            yield str(content[start:end], "utf-8", "replace")
+            start = end
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Each text's place; the last one's of equal texts."""
+        return {text: place for place, text in enumerate(self)}
 
     def bytes(self, place: int) -> bytes:
         """One text as it is stored."""
