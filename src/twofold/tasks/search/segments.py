@@ -90,7 +90,7 @@ def write_documents(folder: Path, documents: Mapping[str, str]) -> None:
 
 
 def open_segment(place: Path, entry: Mapping[str, Any], model: SearchModel) -> Segment:
-    """The segment that an entry of the manifest names; its arrays are mapped, not read.
+    """The segment that an entry of the manifest names; its arrays are mapped, and read only as checking them asks.
 
     Raises:
         UserError: a file is missing or broken.
