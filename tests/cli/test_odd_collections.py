@@ -112,7 +112,7 @@ def test_an_image_where_texts_are_wanted(run, here, model, made) -> None:
     refused(run("index", "photo.png", "-m", model, "-o", "j"), "photo.png is of no kind that can be read")
     (here / "photos").mkdir()
     (here / "photos" / "a.png").write_bytes(b"not even an image")
-    refused(run("index", "photos", "-m", model, "-o", "j"), "photos holds no file that can be read (found: a.png)")
+    refused(run("index", "photos", "-m", model, "-o", "j"), "photos holds pictures (a.png) and no captions")
     refused(run("search", made, "photo.png"), "photo.png is of no kind that can be read")
     (here / "photos" / "b.txt").write_text("a lamp")
     assert run("index", "photos", "-m", model, "-o", "j", "--json").json["documents"] == 1

@@ -50,6 +50,28 @@ def test_grade_zero_adds_the_document_and_no_answer() -> None:
     assert [data.documents[d] for d in rivals] == ["y"]
 
 
+def test_a_document_without_a_query_is_searched_and_answers_nothing() -> None:
+    texts = [f"t{i}" for i in range(40)]
+    groups = [f"g{i // 2}" for i in range(40)]
+    queries = [f"q{i}" if i < 12 and i % 2 else "" for i in range(40)]
+    data = from_rows(rows(query=queries, document=texts, group=groups))
+    assert data.documents == tuple(texts)
+    assert set(data.queries) == {query for query in queries if query}
+    assert {d for relevant in data.relevant for d in relevant} == {1, 3, 5, 7, 9, 11}
+    assert all(len(data.asked(part)) for part in ("train", "validation", "test"))  # whatever the others' groups are
+    assert [data.document_parts[i] for i in range(0, 40, 2)] == [data.document_parts[i] for i in range(1, 40, 2)]
+    assert data.notes == ("documents that no query asks for, searched among the others: 34",)
+    alone = from_rows(rows(query=["q1", "q2", "q3"], document=["x", "y", "z"]))
+    again = from_rows(rows(query=["", "q1", "q2", "q3"], document=["x", "x", "y", "z"]))  # the same text asked for
+    assert again.notes == ()
+    assert again.document_parts.tolist() == alone.document_parts.tolist()
+
+
+def test_documents_without_any_query_are_refused() -> None:
+    with pytest.raises(UserError, match=r"none of its 2 documents has a query .* twofold index"):
+        from_rows(rows(query=["", None], document=["x", "y"]))
+
+
 def test_a_grade_that_is_no_number_is_named() -> None:
     with pytest.raises(UserError, match=r"grade 'good' in row 2"):
         from_rows(rows(query=["a", "b"], document=["x", "y"], grade=["1", "good"]))

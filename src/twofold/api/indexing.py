@@ -31,7 +31,8 @@ def index(
     """Makes documents searchable by a model, in a folder; or changes what such a folder holds.
 
     Args:
-        data: a folder of texts, code or a collection; a file; a data set's name; or `Rows`. With `remove` alone: none.
+        data: a folder of texts, code, captioned pictures or a collection; a file; a data set's name; or `Rows`. With
+            `remove` alone: none.
         model: a search model, where it is, or `bm25`; by default `bm25`, and for an index that is there, its own.
         out: the folder; in Qdrant, a name.
         add: add to the index that is there; a document with the id of another takes its place.

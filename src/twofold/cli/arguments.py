@@ -66,7 +66,8 @@ def apply(p: Parser) -> None:
 
 
 def index(p: Parser) -> None:
-    p.add_argument("data", nargs="?", help="documents: a folder of texts, code or a collection; a file; a name")
+    about = "documents: a folder of texts, code, captioned pictures or a collection; a file; a name"
+    p.add_argument("data", nargs="?", help=about)
     _named_data(p)
     p.option("-m", "--model", help="a search model, or bm25 (default: bm25; of an index that is there, its own)")
     p.option("-o", "--out", default="index", help="folder for the index")

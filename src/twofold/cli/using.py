@@ -10,7 +10,7 @@ from typing import Any
 from twofold import api, computing
 from twofold.cli import files, output
 from twofold.cli.values import columns
-from twofold.data import Rows, read
+from twofold.data import Rows
 from twofold.errors import UserError
 from twofold.measure.reports.terminal import plain
 
@@ -31,7 +31,10 @@ def search(arguments: Namespace) -> None:
         if arguments.documents is not None:
             if not hasattr(model, "index"):
                 raise UserError("--documents is for models; an index takes documents with: twofold index … --add")
-            model.index(*_documents(read(arguments.documents)))
+            from twofold.tasks.search import sources
+
+            among = sources.documents(arguments.documents)
+            model.index(list(among.values()), list(among))
         hits = model.search(queries, max(arguments.k, arguments.shortlist if arguments.rerank else 0))
         if arguments.rerank is not None:
             from twofold.tasks.search import judged, kept
@@ -159,15 +162,6 @@ def _searching(arguments: Namespace) -> Iterator[Any]:
         return
     with computing.on(arguments.device, arguments.dtype), computing.autocast():
         yield api.open_index(arguments.model, arguments.built_by, arguments.engine)
-
-
-def _documents(rows: Rows) -> tuple[list[str], list[str] | None]:
-    """Texts to search among, and their names where they have some."""
-    texts = rows.columns.get("document") or rows.columns.get("text")
-    if texts is None:
-        rows.require("document")
-    names = rows.columns.get("id") or rows.columns.get("name")
-    return list(texts or ()), [str(name) for name in names] if names else None
 
 
 def _score_pairs(model: Any, arguments: Namespace) -> tuple[Rows | list[str], list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.data.columns import Table
-from twofold.data.images import is_image
+from twofold.data.images import is_image, opened
 from twofold.data.splits import part_name
 from twofold.errors import UserError
 
@@ -139,23 +139,6 @@ def size(image: Any) -> tuple[int, int, int]:
     with opened(image) as file:
         grey = file.mode in ("1", "L", "LA", "I", "I;16", "F")
         return file.height, file.width, 1 if grey else 3
-
-
-def opened(path: str | Path) -> Any:
-    """A Pillow image.
-
-    Raises:
-        UserError: no such file, or it is no image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(path)
-    except FileNotFoundError:
-        raise UserError(f"there is no image {path}; check the path") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise UserError(f"{path} is not an image that can be read ({reason}); remove or replace it") from None
 
 
 def class_map(cell: Any, shape: tuple[int, int]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from twofold.data.columns import Table, concatenate, from_records
@@ -50,9 +51,9 @@ def read_folder(folder: Path, unit: Unit = "line", header: bool = True) -> tuple
     parts = _parts(entries)
     if parts:
         return _read_parts(parts, unit, header)
-    paths = _text_files(folder)
+    paths = [path for path in files_in(folder) if is_text(path)]
     tables = [each for each in entries if each.is_file() and format_of(each) not in (None, "txt")]
-    texts = [path for path in paths if path.stem.casefold() not in _ABOUT]
+    texts = [path for path in paths if not is_about(path)]
     if texts:  # a json file beside code or texts is somebody's settings
         tables = [each for each in tables if format_of(each) != "json"]
     if tables and texts:
@@ -126,18 +127,24 @@ def _read_shards(folder: Path, paths: list[Path], unit: Unit, header: bool) -> T
     return concatenate(tables.values())
 
 
-def _text_files(folder: Path) -> list[Path]:
-    found = []
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder and its sub-folders, in order; hidden ones and those that hold nobody's data aside."""
     for inside, folders, files in os.walk(folder):
         folders[:] = sorted(each for each in folders if each not in _NOT_ENTERED and not each.startswith("."))
-        for name in sorted(files):
-            plain = Path(name.removesuffix(".gz"))
-            if plain.suffix.casefold() in TEXT_ENDINGS and not name.startswith("."):
-                found.append(Path(inside, name))
-    return found
+        yield from (Path(inside, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _read_each(folder: Path, paths: list[Path]) -> list[tuple[str, str]]:
+def is_text(path: Path) -> bool:
+    """Whether a file is a text or code, by its name."""
+    return Path(path.name.removesuffix(".gz")).suffix.casefold() in TEXT_ENDINGS
+
+
+def is_about(path: Path) -> bool:
+    """Whether a file tells of a folder and is none of its texts: a readme, a licence, …"""
+    return path.stem.casefold() in _ABOUT
+
+
+def read_texts(folder: Path, paths: list[Path]) -> list[tuple[str, str]]:
     """(path inside the folder, text) of the files that are text; warns of those that are not."""
     texts, failures = [], []
     for path in paths:
@@ -155,13 +162,13 @@ def _read_each(folder: Path, paths: list[Path]) -> list[tuple[str, str]]:
 
 
 def _documents(folder: Path, paths: list[Path]) -> Table:
-    return from_records({"id": name, "text": text, "name": name} for name, text in _read_each(folder, paths))
+    return from_records({"id": name, "text": text, "name": name} for name, text in read_texts(folder, paths))
 
 
 def _functions(folder: Path, paths: list[Path]) -> Table:
     records: list[Row] = []
     unread = []
-    for name, text in _read_each(folder, paths):
+    for name, text in read_texts(folder, paths):
         module = ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")
         tree = parse(text)
         if tree is None:

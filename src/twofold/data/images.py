@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,25 @@ def pixels(images: Sequence[Any], shape: tuple[int, int, int] | None = None) -> 
     return np.stack([_fitted(each, shape) for each in opened])
 
 
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """A Pillow image. Its file's beginning is read at once, its pixels when they are asked for.
+
+    Raises:
+        UserError: no such file, or what was read of it is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"there is no image {path}; check the path") from None
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(f"{path} is not an image that can be read ({reason}); remove or replace it") from None
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith((".", "__")))
 
@@ -108,21 +128,15 @@ def _opened(image: Any, number: int, shape: tuple[int, int, int] | None) -> np.n
                 "to 255, [height, width] or [height, width, 3]"
             )
         return np.clip(array, 0, 255).astype(np.uint8)
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(image) as file:
-            file.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG files are then read small at once
-            grey = file.mode in ("1", "L", "LA", "I", "I;16", "F")
-            picture = file.convert("L" if grey else "RGB")
-            size = (shape[1], shape[0]) if shape else (SIDE, SIDE)
-            if shape is not None or max(picture.size) > SIDE:
-                picture = picture.resize(size, Image.Resampling.BOX if min(picture.size) >= SIDE else None)
-    except FileNotFoundError:
-        raise UserError(f"there is no image {image}; check the path") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise UserError(f"{image} is not an image that can be read ({reason}); remove or replace it") from None
+    with opened(image) as file:
+        file.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG files are then read small at once
+        grey = file.mode in ("1", "L", "LA", "I", "I;16", "F")
+        picture = file.convert("L" if grey else "RGB")
+        size = (shape[1], shape[0]) if shape else (SIDE, SIDE)
+        if shape is not None or max(picture.size) > SIDE:
+            picture = picture.resize(size, Image.Resampling.BOX if min(picture.size) >= SIDE else None)
     array = np.asarray(picture)
     return array[..., None] if array.ndim == 2 else array
 

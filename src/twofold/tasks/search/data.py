@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from twofold.data.captions import Pictures
 from twofold.data.collections import Collection
-from twofold.data.rows import Rows
-from twofold.data.splits import FOR_SEARCH, adopt, split
+from twofold.data.rows import Rows, is_empty
+from twofold.data.splits import FOR_SEARCH, adopt, groups, place, split
 from twofold.errors import UserError
 
 PARTS = ("train", "validation", "test")
@@ -113,22 +115,23 @@ def from_rows(rows: Rows) -> SearchData:
     """Search data from rows with `query` and `document`, and where given `grade`, `group`, `id` and `split`.
 
     Equal documents are merged before the split; a query whose documents fall into several parts
-    is asked once in each. Rows with grade 0 add their document as no answer.
+    is asked once in each. Rows with grade 0 add their document as no answer; rows with an empty query add a document
+    that is searched and answers nothing.
 
     Raises:
         UserError: a column is missing, or nothing usable is left.
     """
     rows.require("query", "document")
+    rows = rows.filled("document")
     queries, documents = rows.columns["query"], rows.columns["document"]
+    asking = [i for i, query in enumerate(queries) if not is_empty(query)]
+    if not asking:
+        raise UserError(
+            f"{rows.source}: none of its {len(rows)} documents has a query to train on or to be measured by; add some "
+            "(of code: docstrings of four words), or search the documents as they are: twofold index"
+        )
     grades = _grades(rows)
-    usable = [i for i in range(len(rows)) if queries[i].strip() and documents[i].strip()]
-    if not usable:
-        raise UserError(f"{rows.name}: every row has an empty query or document")
-    notes = (f"{len(rows) - len(usable)} rows with an empty query or document were left out",)
-    rows = rows.take(usable) if len(usable) < len(rows) else rows
-    queries, documents = rows.columns["query"], rows.columns["document"]
-    grades = [grades[i] for i in usable]
-    parts = _parts(rows)
+    parts = _parts(rows, asking)
     names = rows.columns.get("name") or rows.columns.get("id")
 
     first: dict[str, int] = {}
@@ -139,14 +142,15 @@ def from_rows(rows: Rows) -> SearchData:
             ids.append(str(names[i]) if names else f"d{len(ids)}")
     ids = unique(ids)
     document_parts = np.empty(len(first), dtype="<U10")
-    for i in reversed(range(len(documents))):
+    for i in reversed([*asking, *(i for i, query in enumerate(queries) if is_empty(query))]):
         document_parts[first[documents[i]]] = parts[i]
+    alone = len(first) - len({first[documents[i]] for i in asking})
     asked: dict[tuple[str, str], dict[int, int]] = {}
     refused: dict[tuple[str, str], dict[int, int]] = {}
-    for text, document, grade in zip(queries, documents, grades, strict=True):
-        index = first[document]
-        judged = asked if grade > 0 else refused
-        judged.setdefault((text, str(document_parts[index])), {})[index] = grade
+    for i in asking:
+        index = first[documents[i]]
+        judged = asked if grades[i] > 0 else refused
+        judged.setdefault((queries[i], str(document_parts[index])), {})[index] = grades[i]
     return SearchData(
         name=rows.name,
         source=rows.source,
@@ -157,7 +161,7 @@ def from_rows(rows: Rows) -> SearchData:
         queries=tuple(text for text, _ in asked),
         query_parts=np.array([part for _, part in asked], dtype="<U10"),
         relevant=tuple(asked.values()),
-        notes=notes if len(usable) < len(queries) + 1 and notes[0][0] != "0" else (),
+        notes=(f"documents that no query asks for, searched among the others: {alone}",) if alone else (),
         rivals=tuple(tuple(d for d in refused.get(key, ()) if d not in asked[key]) for key in asked) if refused else (),
     )
 
@@ -205,6 +209,21 @@ def from_collection(found: Collection) -> SearchData:
     )
 
 
+def from_pictures(found: Pictures) -> SearchData:
+    """Search data of captioned pictures: a document is a picture's captions but one, which asks for it.
+
+    Pictures of one caption are searched and not asked for; those whose captions are the same are one.
+
+    Raises:
+        UserError: each picture has one caption only.
+    """
+    data = from_rows(found.rows())
+    merged = len(found.captions) - len(data.documents)
+    notes = [*found.notes, *data.notes]
+    notes += [f"pictures with the captions of another, counted as that one: {merged}"] if merged else []
+    return replace(data, notes=tuple(notes))
+
+
 def _best(judged: Iterable[tuple[int, int]]) -> dict[int, int]:
     """The higher grade where a document is judged under several ids."""
     found: dict[int, int] = {}
@@ -213,12 +232,18 @@ def _best(judged: Iterable[tuple[int, int]]) -> dict[int, int]:
     return found
 
 
-def _parts(rows: Rows) -> list[str]:
-    """The rows' own split, with what it lacks cut from its train rows; else by group, or by document."""
+def _parts(rows: Rows, asking: Sequence[int]) -> list[str]:
+    """The rows' own split, with what it lacks cut from its train rows; else by group, or by document.
+
+    Only rows that ask are cut, so that each part asks something; what no query asks for goes with its group.
+    """
     rows = adopt(rows)
-    if rows.splits is None or "train" in rows.splits:
-        rows = split(rows, SHARES)
-    return list(rows.splits or ())
+    if rows.splits is not None:
+        return list((split(rows, SHARES) if "train" in rows.splits else rows).splits or ())
+    own = groups(rows)
+    part_of = dict(zip((own[i] for i in asking), split(rows.take(asking), SHARES).splits or (), strict=True))
+    ends = (SHARES[0], SHARES[0] + SHARES[1])
+    return [part_of.get(group) or PARTS[bisect_right(ends, place(group))] for group in own]
 
 
 def _grades(rows: Rows) -> list[int]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from twofold.data import NAMES, Rows, collections, read
+from twofold.data import NAMES, Rows, captions, collections, read
 from twofold.errors import UserError
 from twofold.tasks.search.data import unique
 
@@ -14,8 +14,9 @@ from twofold.tasks.search.data import unique
 def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> dict[str, str]:
     """Documents by id.
 
-    A collection's own documents; of a table, the column `document` or else `text`, with `id`, `name` or the row's
-    number; of a folder of texts, a document a file; of Python code, a document a function, its docstring with it.
+    A collection's own documents; of captioned pictures, a picture's captions; of a table, the column `document` or else
+    `text`, with `id`, `name` or the row's number; of a folder of texts, a document a file; of Python code, a document a
+    function, its docstring with it.
     Empty documents are left out with a warning.
 
     Raises:
@@ -28,6 +29,9 @@ def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = Non
         if files:
             kept, notes = collections.read_documents(files)
             return _noted(kept, notes, str(source))
+        pictures = captions.find(path, columns)
+        if pictures is not None:
+            return _noted(pictures.texts(), pictures.notes, str(source))
     rows = source if isinstance(source, Rows) else read(source, columns=columns)
     # Names that were derived from code may repeat; ids that a person gave may not.
     derived = not isinstance(source, Rows) and (str(source) in NAMES or Path(source).is_dir())

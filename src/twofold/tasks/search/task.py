@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from twofold.data import Rows, collections, read
+from twofold.data import Rows, captions, collections, read
 from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks.model import Model
 from twofold.tasks.search import lexical
-from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_collection, from_rows
+from twofold.tasks.search.data import PARTS, SHARES, SearchData, from_collection, from_pictures, from_rows
 from twofold.tasks.search.graded import agreement
 from twofold.tasks.search.model import EncoderModel, SearchModel
 from twofold.tasks.search.pairs import PairModel
@@ -36,9 +36,11 @@ class SearchTask(Task):
     shares: ClassVar[tuple[float, float, float]] = SHARES
 
     def read(self, source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> SearchData:
-        """Rows of queries with documents; or a folder with a collection of BEIR, TREC or SMART files."""
+        """Rows of queries with documents; a collection of BEIR, TREC or SMART files; or pictures with captions."""
         if not isinstance(source, Rows) and collections.find(Path(source)) is not None:
             return from_collection(collections.read_collection(Path(source)))
+        if not isinstance(source, Rows) and (found := captions.find(Path(source), columns)) is not None:
+            return from_pictures(found)
         rows = source if isinstance(source, Rows) else read(source, columns=columns)
         return from_rows(rows)
 
