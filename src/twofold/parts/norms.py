@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twofold.parts import kernels
 from twofold.parts.arguments import at_least_one
 from twofold.parts.part import Part
 
@@ -37,6 +38,8 @@ class RMSNorm(Part):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        if kernels.worth(x, self.weight):
+            return kernels.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, (self.dim,), self.weight, self.eps)
 
 
