@@ -122,14 +122,14 @@ def test_the_compiled_scan_hides_no_operations_and_no_second_derivative(monkeypa
 def test_without_numba_long_inputs_are_scanned_all_the_same(monkeypatch):
     monkeypatch.setitem(sys.modules, "twofold.parts.fused_scan", None)
     monkeypatch.setattr(scans, "_LONG", 0)
-    scans._fused.cache_clear()
+    scans._compiled.cache_clear()
     try:
         shapes = [(1, 9, 4), (1, 9, 4), (2, 4), (1, 9, 2), (1, 9, 2)]
         given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
         y, _ = selective_scan(*(t.float() for t in given))
         torch.testing.assert_close(y.double(), selective_scan(*given)[0], rtol=1e-4, atol=1e-4)
     finally:
-        scans._fused.cache_clear()
+        scans._compiled.cache_clear()
 
 
 def test_strong_decays_neither_overflow_nor_vanish_into_nan():

@@ -6,59 +6,20 @@ Imported where numba is installed (`pip install twofold[fast]`); `scans` says wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
-import numba
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from twofold.parts.compiled import arrays, compiled, each, exp, summing
 
 _LANES = 128  # of the inner dimension that go together
 _PIECE = 8  # positions whose states are held at once in the backward pass
 
-_compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-_summing: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=True)  # may add in another order
 
-
-@intrinsic
-@no_type_check  # numba reads the function itself, without what a type checker may put around it
-def _power_of_two(context: Any, exponent: Any) -> Any:
-    """2^exponent by writing the exponent of a float32; -126 to 127."""
-
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        biased = builder.add(given[0], ir.Constant(ir.IntType(32), 127))
-        return builder.bitcast(builder.shl(biased, ir.Constant(ir.IntType(32), 23)), ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-@_compiled
-@no_type_check
-def _exp(x: np.float32) -> np.float32:
-    """e^x to about one unit of the last place, in steps that a processor does for eight numbers at once: a power of
-    two, and a polynomial for what is left (the coefficients are those of Cephes' `expf`, S. Moshier)."""
-    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
-    scaled = x * np.float32(1.44269504) + np.float32(0.5)
-    whole = np.int32(scaled)
-    whole = whole - np.int32(np.float32(whole) > scaled)
-    r = x - np.float32(whole) * np.float32(0.693359375)
-    r = r + np.float32(whole) * np.float32(2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    return (p * r * r + r + np.float32(1.0)) * _power_of_two(whole)
-
-
-@_compiled
+@compiled
 @no_type_check
 def _forward(u, dt, a, b, c, fresh, h, y, between, every):
     """`u`, `dt`, `y` `[B, T, lanes]`; `h` `[B, N, lanes]` goes from before the first position to behind the last one;
@@ -77,11 +38,11 @@ def _forward(u, dt, a, b, c, fresh, h, y, between, every):
                     for e in range(lanes):
                         kept[e] = state[e]
                 for e in range(lanes):
-                    state[e] = keep * _exp(steps[e] * decays[e]) * state[e] + steps[e] * given[e] * into
+                    state[e] = keep * exp(steps[e] * decays[e]) * state[e] + steps[e] * given[e] * into
                     out[e] += read * state[e]
 
 
-@_summing
+@summing
 @no_type_check
 def _product(x, y):
     total = np.float32(0.0)
@@ -90,7 +51,7 @@ def _product(x, y):
     return total
 
 
-@_compiled
+@compiled
 @no_type_check
 def _backward(u, dt, a, b, c, fresh, between, gy, carry, gu, gdt, ga, gb, gc):
     """`carry` `[B, N, lanes]` goes from the gradient of the last state to that of the first; the gradients of `u` and
@@ -115,7 +76,7 @@ def _backward(u, dt, a, b, c, fresh, between, gy, carry, gu, gdt, ga, gb, gc):
                 for n in range(states):
                     into, decays, before, after, kept = b[row, t, n], a[n], h[i, n], h[i + 1, n], decay[i, n]
                     for e in range(lanes):
-                        kept[e] = keep * _exp(steps[e] * decays[e])
+                        kept[e] = keep * exp(steps[e] * decays[e])
                         after[e] = kept[e] * before[e] + steps[e] * given[e] * into
             for i in range(size - 1, -1, -1):
                 t = begin + i
@@ -159,10 +120,10 @@ class FusedScan(torch.autograd.Function):
         def work(i: int, lanes: slice) -> None:
             given, steps, decays = (t[..., lanes].contiguous() for t in (u, dt, a))
             h, out = state[..., lanes].clone(memory_format=torch.contiguous_format), torch.empty(given.shape)
-            _forward(*_arrays(given, steps, decays, b, c, fresh, h, out, between[i]), every)
+            _forward(*arrays(given, steps, decays, b, c, fresh, h, out, between[i]), every)
             y[..., lanes], last[..., lanes] = out, h
 
-        _each(work, pieces)
+        each(work, pieces)
         ctx.save_for_backward(u, dt, a, b, c, fresh, *between)
         return y, last
 
@@ -179,35 +140,14 @@ class FusedScan(torch.autograd.Function):
             given, steps, decays, wanted = (t[..., lanes].contiguous() for t in (u, dt, a, grad_y))
             carry = grad_last[..., lanes].clone(memory_format=torch.contiguous_format)
             to_input, to_step, to_decay = torch.empty(given.shape), torch.empty(given.shape), torch.zeros(decays.shape)
-            known = _arrays(given, steps, decays, b, c, fresh, between[i], wanted)
-            _backward(*known, *_arrays(carry, to_input, to_step, to_decay, grad_b[i], grad_c[i]))
+            known = arrays(given, steps, decays, b, c, fresh, between[i], wanted)
+            _backward(*known, *arrays(carry, to_input, to_step, to_decay, grad_b[i], grad_c[i]))
             grad_u[..., lanes], grad_dt[..., lanes] = to_input, to_step
             grad_a[..., lanes], grad_state[..., lanes] = to_decay, carry
 
-        _each(work, _pieces(u.shape[2]))
+        each(work, _pieces(u.shape[2]))
         return grad_u, grad_dt, grad_a, grad_b.sum(0), grad_c.sum(0), grad_state, None
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
 
 
 def _pieces(inner: int) -> list[slice]:
     return [slice(i, min(i + _LANES, inner)) for i in range(0, inner, _LANES)]
-
-
-def _each(work: Callable[[int, slice], None], pieces: list[slice]) -> None:
-    """Does the pieces, side by side on as many threads as torch has."""
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads == 1:
-        for i, piece in enumerate(pieces):
-            work(i, piece)
-        return
-    inference = torch.is_inference_mode_enabled()  # a thread does not take it over from the one that starts it
-
-    def apart(i: int, piece: slice) -> None:
-        with torch.no_grad(), torch.inference_mode(inference):
-            work(i, piece)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(apart, range(len(pieces)), pieces))

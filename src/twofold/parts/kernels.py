@@ -4,7 +4,7 @@ processor's cache is there for the next. Equal to the plain formulas to rounding
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,19 @@ def causal_conv(
     return convolved
 
 
+def decayed(
+    met: Float[Tensor, "*groups size size"], log: Float[Tensor, "*groups heads size"]
+) -> Float[Tensor, "*groups heads size size"]:
+    """`met_ij · exp(log_i - log_j)` for `j ≤ i`, each head of a group with its own logs, which do not rise.
+
+    Args:
+        met: zero where `j > i`.
+        log: sums of log decays up to each position.
+    """
+    # Decays grow from the diagonal to the right, where nothing is seen; there they are held at one, so as to be finite.
+    return met[..., None, :, :] * (log[..., :, None] - log[..., None, :]).clamp_(max=0.0).exp_()
+
+
 def _rows(width: int) -> int:
     return max(1, _FITS // width)
 
@@ -60,7 +73,7 @@ class _RmsNorm(torch.autograd.Function):
         """With `s = 1 / rms(x)`: `s (g w) - x s³ mean(g w x)` and `Σ s g x`."""
         x, weight, scales = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (*_again(lambda a, w: F.rms_norm(a, (a.shape[-1],), w, ctx.eps), (x, weight), grad), None)
+            return (*again(lambda a, w: F.rms_norm(a, (a.shape[-1],), w, ctx.eps), (x, weight), grad), None)
         width = x.shape[-1]
         grad_x, grad_weight = x.new_empty(x.shape), torch.zeros_like(weight)
         flat, given, out = x.reshape(-1, width), grad.reshape(-1, width), grad_x.view(-1, width)
@@ -95,7 +108,7 @@ class _CausalConv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_bias = grad.sum((0, 1)) if ctx.biased else None
         if torch.is_grad_enabled():
-            return (*_again(_plain_conv, (x, weight), grad), grad_bias)
+            return (*again(_plain_conv, (x, weight), grad), grad_bias)
         grad_x, grad_weight = x.new_empty(x.shape), torch.zeros_like(weight)
         for row, given, into in zip(x, grad, grad_x, strict=True):
             time = len(row)
@@ -115,8 +128,8 @@ def _plain_conv(x: Tensor, weight: Tensor) -> Tensor:
     return (padded * weight.flip(0).T).sum(-1)
 
 
-def _again(plain: Any, inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradient through the plain formula, which has derivatives of its own."""
+def again(plain: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of some inputs through a plain formula, which can itself be derived."""
     wanted = [t for t in inputs if t.requires_grad]
     found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=True))
     return tuple(next(found) if t.requires_grad else None for t in inputs)

@@ -7,13 +7,16 @@ zero (as for padding) leaves the state as it is.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from twofold.parts import kernels
 
 _RUN = 16  # positions that a scan goes through one after another, in all runs at once
 _FITS = 1 << 17  # numbers of a block of a selective scan
@@ -42,23 +45,26 @@ def selective_scan(
     """
     if state is None:
         state = u.new_zeros(len(u), *a.shape)
-    scan: type[torch.autograd.Function] = _SelectiveScan
-    plain = all(t.is_cpu and t.dtype == torch.float32 for t in (u, dt, a, b, c, state))
-    # What counts operations or follows shapes without data (a dispatch mode) sees nothing of a compiled pass.
-    if plain and u.numel() * len(a) >= _LONG and _get_current_dispatch_mode() is None:
-        scan = _fused() or scan
-    y, last = scan.apply(u, dt, a, b, c, state, starts)
+    fused = _compiled("fused_scan", "FusedScan") if _plain(u.numel() * len(a), u, dt, a, b, c, state) else None
+    y, last = (fused or _SelectiveScan).apply(u, dt, a, b, c, state, starts)
     return y, last
 
 
+def _plain(numbers: int, *tensors: Tensor) -> bool:
+    """Whether a compiled pass may do it, and is worth its loading."""
+    # What counts operations or follows shapes without data (a dispatch mode) sees nothing of a compiled pass.
+    able = all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
+    return able and numbers >= _LONG and _get_current_dispatch_mode() is None
+
+
 @cache
-def _fused() -> type[torch.autograd.Function] | None:
-    """The compiled pass, or None where numba is not installed, or finds no folder for what it compiles."""
+def _compiled(module: str, name: str) -> type[torch.autograd.Function] | None:
+    """A compiled pass, or None where numba is not installed, or finds no folder for what it compiles."""
     try:
-        from twofold.parts.fused_scan import FusedScan
+        found: type[torch.autograd.Function] = getattr(import_module(f"twofold.parts.{module}"), name)
     except (ImportError, RuntimeError):
         return None
-    return FusedScan
+    return found
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -227,9 +233,7 @@ def ssd(
         document = starts.unflatten(1, (-1, size)).cumsum(-1)  # [B, K, Q]
         seen = seen & (document[..., :, None] == document[..., None, :])[:, :, None]
     met = (read @ into.transpose(-1, -2)).masked_fill(~seen, 0.0)
-    # Decays grow from the diagonal to the right, where nothing is seen; there they are held at one, so as to be finite.
-    inside = (rising[..., :, None] - rising[..., None, :]).clamp_(max=0.0).exp_()
-    y = (met[:, :, :, None] * inside) @ heads_first(u)
+    y = _decayed(met, rising) @ heads_first(u)
 
     to_end, from_start = torch.exp(end - log), torch.exp(log)
     broken = None
@@ -245,6 +249,11 @@ def ssd(
     given = enter.unflatten(2, (groups, -1)).transpose(3, 4).flatten(4)  # [B, K, G, N, R·P]
     far = (read @ given).unflatten(4, u.shape[4:]).transpose(2, 3) * from_start[..., None]
     return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, x.shape[-1])[:, :time], last
+
+
+def _decayed(met: Tensor, log: Tensor) -> Tensor:
+    fused = _compiled("fused_decay", "FusedDecay") if _plain(log.numel() * log.shape[-1], met, log) else None
+    return kernels.decayed(met, log) if fused is None else cast(Tensor, fused.apply(met, log))
 
 
 def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
