@@ -27,7 +27,28 @@ def piecewise_conv(x, weight):
     return kernels.causal_conv(x, weight, None)
 
 
-PAIRS = {"norm": (plain_norm, piecewise_norm, (6,)), "conv": (plain_conv, piecewise_conv, (4, 6))}
+def plain_sum(x, weight):
+    return x.cos() + x * weight
+
+
+def piecewise_sum(x, weight):
+    return kernels.add_scaled(x.cos(), x, weight)
+
+
+def plain_gate(x, weight):
+    return x * F.silu(x.mT.contiguous().mT * weight)
+
+
+def piecewise_gate(x, weight):
+    return kernels.gated(x, x.mT.contiguous().mT * weight)
+
+
+PAIRS = {
+    "norm": (plain_norm, piecewise_norm, (6,)),
+    "conv": (plain_conv, piecewise_conv, (4, 6)),
+    "sum": (plain_sum, piecewise_sum, (6,)),
+    "gate": (plain_gate, piecewise_gate, (6,)),
+}
 
 
 @pytest.mark.parametrize("fits", [6, 24, 60, 1 << 16])
@@ -35,6 +56,7 @@ PAIRS = {"norm": (plain_norm, piecewise_norm, (6,)), "conv": (plain_conv, piecew
 @pytest.mark.parametrize("time", [1, 3, 17])
 def test_pieces_of_any_size_give_the_same_values_and_gradients(monkeypatch, fits, name, time) -> None:
     monkeypatch.setattr(kernels, "_FITS", fits)
+    monkeypatch.setattr(kernels, "_WORTH", 0)
     plain, piecewise, shape = PAIRS[name]
     torch.manual_seed(0)
     x, weight = torch.randn(2, time, 6, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
@@ -50,14 +72,16 @@ def test_pieces_of_any_size_give_the_same_values_and_gradients(monkeypatch, fits
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_second_derivatives(name) -> None:
+def test_second_derivatives(monkeypatch, name) -> None:
+    monkeypatch.setattr(kernels, "_WORTH", 0)
     _, piecewise, shape = PAIRS[name]
     torch.manual_seed(0)
     x, weight = torch.randn(2, 5, 6, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
     assert torch.autograd.gradgradcheck(piecewise, (x.requires_grad_(), weight.requires_grad_()))
 
 
-def test_inputs_that_lie_in_a_larger_tensor_are_read_where_they_are() -> None:
+def test_inputs_that_lie_in_a_larger_tensor_are_read_where_they_are(monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "_WORTH", 0)
     torch.manual_seed(0)
     large = torch.randn(2, 40, 20, dtype=torch.float64)
     part = large[:, 3:30, 5:11]

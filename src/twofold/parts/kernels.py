@@ -4,7 +4,7 @@ processor's cache is there for the next. Equal to the plain formulas to rounding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,24 @@ def causal_conv(
     """`y_t = bias + Σ_k w_k x_{t-k}`, each feature for itself; before the first position there are zeros."""
     convolved: Tensor = _CausalConv.apply(x, weight, bias)
     return convolved
+
+
+def add_scaled(
+    y: Float[Tensor, "*batch dim"], x: Float[Tensor, "*batch dim"], weight: Float[Tensor, "dim"]
+) -> Float[Tensor, "*batch dim"]:
+    """`y + w · x`, a weight for each feature."""
+    if not worth(x, y, weight):
+        return torch.addcmul(y, x, weight)
+    total: Tensor = _AddScaled.apply(y, x, weight)
+    return total
+
+
+def gated(x: Float[Tensor, "*batch dim"], gate: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """`x · SiLU(gate)`."""
+    if not worth(x, gate):
+        return x * F.silu(gate)
+    product: Tensor = _Gated.apply(x, gate)
+    return product
 
 
 def decayed(
@@ -123,6 +141,49 @@ class _CausalConv(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias
 
 
+class _AddScaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.addcmul(y, x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (grad, *again(torch.mul, (x, weight), grad))
+        grad_x, grad_weight = x.new_empty(x.shape), torch.zeros_like(weight)
+        for xs, gs, into in _pieces(x, grad, grad_x):
+            grad_weight += torch.mul(xs, gs, out=into).sum(0)
+            torch.mul(gs, weight, out=into)
+        return grad, grad_x, grad_weight
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gate)
+        product = x.new_empty(x.shape)
+        for xs, zs, out in _pieces(x, gate, product):
+            torch.mul(F.silu(zs), xs, out=out)
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """`g z σ(z)` and `g x σ(z) (1 + z (1 - σ(z)))`."""
+        x, gate = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return again(lambda a, z: a * F.silu(z), (x, gate), grad)
+        grad_x, grad_gate = x.new_empty(x.shape), x.new_empty(x.shape)
+        for xs, zs, gs, to_x, to_gate in _pieces(x, gate, grad, grad_x, grad_gate):
+            opened = torch.sigmoid(zs)
+            passed = zs * opened
+            torch.mul(gs, passed, out=to_x)
+            torch.addcmul(opened, passed, 1 - opened, out=to_gate)
+            to_gate.mul_(gs).mul_(xs)
+        return grad_x, grad_gate
+
+
 def _plain_conv(x: Tensor, weight: Tensor) -> Tensor:
     padded = F.pad(x, (0, 0, len(weight) - 1, 0)).unfold(1, len(weight), 1)  # oldest first
     return (padded * weight.flip(0).T).sum(-1)
@@ -140,5 +201,11 @@ def _spans(time: int, width: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + rows, time)) for begin in range(0, time, rows)]
 
 
-def _split(rows: int, *tensors: Tensor) -> Any:
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of tensors of one shape, some at a time."""
+    width = tensors[0].shape[-1]
+    return _split(_rows(width), *(t.reshape(-1, width) for t in tensors))
+
+
+def _split(rows: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(t.split(rows) for t in tensors), strict=True)

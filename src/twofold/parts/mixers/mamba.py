@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twofold.errors import UserError
+from twofold.parts import kernels
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache, ConvCache, StackCache
 from twofold.parts.linear import Dense
@@ -181,7 +182,7 @@ class S6(MambaBlock):
         return y + self.skip.to(x.dtype) * x, last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.out(y * F.silu(gate))
+        return self.out(kernels.gated(y, gate))
 
     def new_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.state, self.inner)
@@ -265,10 +266,11 @@ class SSD(MambaBlock):
             y = y[:, None]
         else:
             y, last = ssd(x, dt, a, b, c, state, starts, self.chunk)
-        return torch.addcmul(y, self.skip.to(x.dtype)[:, None], x).flatten(2), last
+        skip = self.skip.to(x.dtype).repeat_interleave(self.head_dim)
+        return kernels.add_scaled(y.flatten(2), x.flatten(2), skip), last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.out(self.norm(y * F.silu(gate)))
+        return self.out(self.norm(kernels.gated(y, gate)))
 
     def new_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.heads, self.state, self.head_dim)
