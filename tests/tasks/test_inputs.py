@@ -55,3 +55,22 @@ def test_the_longest_unused_go_first() -> None:
     kept.store(nets[2], TEXTS, 0, 2)
     assert kept.store(nets[0], TEXTS, 0, 2) is a
     assert kept.store(nets[1], TEXTS, 0, 2) is not b
+
+
+def test_weights_are_read_once_until_they_change(monkeypatch) -> None:
+    net, read = tower(), []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: (read.append(tensor), cpu(tensor))[1])
+    with keeping(), torch.no_grad():
+        store(net, TEXTS, 0)
+        every = len(read)
+        assert every > 0
+        store(net, TEXTS[:2], 0)
+        assert len(read) == every
+        changed = next(net.model.stack.layers[0].parameters())
+        changed.add_(1)
+        store(net, TEXTS, 0)
+        assert len(read) == every + 1
+        changed.data = changed.data + 1
+        store(net, TEXTS, 0)
+        assert len(read) == every + 2

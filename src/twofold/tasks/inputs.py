@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from twofold import computing, progress
 from twofold.data import batches
@@ -176,10 +177,11 @@ class Kept:
     def __init__(self, most: int = 1 << 30, dtype: torch.dtype = torch.bfloat16) -> None:
         self.most, self.dtype, self.saved, self.spent = most, dtype, 0.0, 0.0
         self._stores: OrderedDict[str, tuple[StateStore, float]] = OrderedDict()
+        self._digests = _Digests()
 
     def store(self, tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> StateStore:
         """The states of those texts under those weights."""
-        key = _fingerprint(tower, sequences, pad, layers)
+        key = _fingerprint(tower, sequences, pad, layers, self._digests)
         if key in self._stores:
             self._stores.move_to_end(key)
             found, seconds = self._stores[key]
@@ -218,14 +220,32 @@ def kept_here() -> Kept | None:
     return _kept.get()
 
 
-def _fingerprint(tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int) -> str:
+class _Digests:
+    """Digests of tensors, each read once until it changes: both towers of a model ask for the same weights."""
+
+    def __init__(self) -> None:
+        self._known = WeakTensorKeyDictionary()
+
+    def of(self, tensor: Tensor) -> bytes:
+        """Of a tensor's kind and content."""
+        state = tensor._version, tensor.data_ptr()
+        known = self._known.get(tensor)
+        if known is None or known[0] != state:
+            digest = hashlib.sha256(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            self._known[tensor] = known = state, digest.digest()
+        found: bytes = known[1]
+        return found
+
+
+def _fingerprint(tower: Tower, sequences: Sequence[Sequence[int]], pad: int, layers: int, digests: _Digests) -> str:
     model = tower.model
-    digest = hashlib.blake2b(f"{type(tower).lower.__qualname__} {pad} {layers} {computing.dtype()}".encode())
+    digest = hashlib.sha256(f"{type(tower).lower.__qualname__} {pad} {layers} {computing.dtype()}".encode())
     for part in (model.embedding, *model.stack.layers[:layers]):
         digest.update(json.dumps(part.spec(), sort_keys=True, default=str).encode())
-        for name, tensor in part.state_dict().items():
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for name, tensor in part.state_dict(keep_vars=True).items():
+            digest.update(name.encode())
+            digest.update(digests.of(tensor))
     digest.update(np.array([len(s) for s in sequences], np.int64).data)
     digest.update(np.array([i for s in sequences for i in s], np.int64).data)
     return digest.hexdigest()
