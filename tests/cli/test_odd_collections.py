@@ -52,6 +52,41 @@ def test_an_empty_document(run, here, model) -> None:
     refused(run("index", "d.jsonl", "-m", model, "-o", "j"), "each of its 2 rows has an empty 'text'")
 
 
+def test_a_document_without_a_query(run, here, model) -> None:
+    pairs = "".join(f"q {i},d {i}\n" for i in range(9))
+    (here / "d.csv").write_text("query,document\n,a lamp\n" + pairs)
+    assert run("index", "d.csv", "-m", model, "-o", "i", "--json").json["documents"] == 10
+    ran = run("search", "i", "d.csv", "--json")
+    assert len(ran.json) == 9
+    assert "1 of 10 rows left out, empty 'query' in row 1" in ran.error
+    notes = run("compare", "search", "d.csv", "--systems", "bm25", "--json").json["data"]["notes"]
+    assert [note for note in notes if note.endswith("searched and not asked for: 1")]
+    (here / "d.csv").write_text("query,document\n,a lamp\n,a river\n")
+    for words in (("compare", "search", "d.csv", "--systems", "bm25"), ("fit", "bm25", "d.csv", "-o", "m")):
+        refused(run(*words), "none of its 2 documents has a query")
+
+
+def test_code_without_a_function(run, here, model) -> None:
+    (here / "code").mkdir()
+    (here / "code" / "names.py").write_text("LAMP = 1\n")
+    (here / "code" / "broken.py").write_text("def (")
+    ran = run("index", "code", "-m", model, "-o", "i")
+    assert ran.code == 2
+    assert ran.error.endswith(
+        "the 2 Python files in code hold no function; add some, or give the files as .txt to read "
+        "each as one document\n"
+    )
+    (here / "code" / "lamps.py").write_text("class Lamp:\n    def light(self):\n        return 1\n")
+    ran = run("index", "code", "-m", model, "-o", "i", "--json")
+    assert ran.json["documents"] == 1
+    assert "cannot parse them: broken.py" in ran.error
+    assert "no function is in them: names.py" in ran.error
+    assert run("search", "i", "light", "--json").json["hits"][0]["id"] == "lamps.py:Lamp.light"
+    ran = run("compare", "search", "code", "--systems", "bm25")
+    assert ran.code == 2
+    assert "none of its 1 documents has a query" in ran.error
+
+
 def test_an_empty_query(run, here, made) -> None:
     refused(run("search", made, " "), "a text is empty")
     (here / "q.tsv").write_text("1\tlamp\n2\t \n")

@@ -166,8 +166,8 @@ def fails(path: Path, content: str | bytes | None) -> str:
         ("a.csv", "x,x\n1,2\n", "a.csv, line 1: column 'x' stands twice in the first line; rename one of them"),
         (
             "a.csv",
-            "query,document\nq,\n,d\n",
-            "a.csv: each of its 2 rows has an empty 'query' or 'document'; fill them in",
+            "query,document\nq,\nr, \n",
+            "a.csv: each of its 2 rows has an empty 'document'; fill them in",
         ),
         (
             "a.jsonl",

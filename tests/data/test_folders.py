@@ -74,13 +74,32 @@ def test_texts_one_document_a_file(tmp_path: Path) -> None:
 
 
 def test_python_folders_give_functions(tmp_path: Path) -> None:
-    filled(tmp_path, pkg__ops_py=FUNCTION, pkg____init___py='"""Nothing."""\n', broken_py="def f(:", NOTES_md="x")
-    with pytest.warns(UserWarning, match=r"1 Python files left out, this Python cannot parse them: broken\.py"):
+    bare = "class Less:\n    @staticmethod\n    def sub(a, b):\n        return a - b\n"
+    filled(tmp_path, pkg__ops_py=FUNCTION + bare, pkg__names_py="X = 1\n", broken_py="def f(:")
+    filled(tmp_path, NOTES_md="x", README_md="about")
+    with pytest.warns(UserWarning, match="left out") as said:
         rows = read(tmp_path)
-    assert rows.columns["name"] == ["pkg.ops.add"]
-    assert rows.columns["query"] == ["Give the sum of two numbers."]
-    assert rows.columns["document"] == ["def add(a, b):\n    return a + b\n"]
-    assert rows.columns["group"] == ["pkg.ops"]
+    assert [str(each.message).removeprefix(f"{tmp_path}: ") for each in said] == [
+        "1 Python files left out, this Python cannot parse them: broken.py",
+        "1 Python files left out, as no function is in them: pkg/names.py",
+        "1 texts left out, beside the code: NOTES.md",
+    ]
+    assert rows.columns["name"] == rows.columns["id"] == ["pkg/ops.py:add", "pkg/ops.py:Less.sub"]
+    assert rows.columns["query"] == ["Give the sum of two numbers.", ""]
+    assert rows.columns["document"] == [
+        "def add(a, b):\n    return a + b\n",
+        "@staticmethod\ndef sub(a, b):\n    return a - b\n",
+    ]
+    assert rows.columns["group"] == ["pkg.ops", "pkg.ops"]
+
+
+def test_a_document_without_a_query_stays_and_one_without_text_does_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("query,document\nq,d\n,e\nr,\n")
+    with pytest.warns(UserWarning, match="1 of 3 rows left out, empty 'document' in row 3"):
+        assert read(tmp_path / "a.csv").columns == {"query": ["q", ""], "document": ["d", "e"]}
+    (tmp_path / "a.csv").write_text("query,group\nq,d\n,e\n")
+    with pytest.warns(UserWarning, match="1 of 2 rows left out, empty 'query' in row 2"):
+        assert read(tmp_path / "a.csv").columns["query"] == ["q"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +113,7 @@ def test_python_folders_give_functions(tmp_path: Path) -> None:
             {"films_csv": "film,title\n1,x\n", "ratings_csv": "film,user,time\n1,2,3\n"},
             r"different tables: films\.csv has the column 'title', ratings\.csv does not; name one",
         ),
-        ({"a_py": "x = 1\n"}, "hold no function with a docstring"),
+        ({"a_py": "x = 1\n"}, "hold no function; add some"),
         ({"a_txt": b"\xff\x00"}, r"none of the 1 files in .* can be read; the first: .* is not UTF-8"),
         ({"train_csv": "text\nx\n", "test_csv": ""}, r"test\.csv is empty"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from twofold.data import Rows, read, split
 from twofold.data import standard_library as library
 from twofold.data.prose import name_words
-from twofold.data.python_source import docstring_rows, function_rows, parse, question_and_rest
+from twofold.data.python_source import docstring_rows, every_function, function_rows, parse, question_and_rest
 from twofold.errors import UserError
 
 SOURCE = textwrap.dedent(
@@ -100,6 +100,26 @@ def test_functions_of_a_module() -> None:
     for row in rows:
         ast.parse(row["document"])
         ast.parse(row["text"])
+
+
+def test_every_function_of_a_module() -> None:
+    rows = every_function(tree_of(SOURCE), SOURCE, "pkg/mod.py", "pkg.mod")
+    assert [row["name"] for row in rows] == [
+        f"pkg/mod.py:{name}"
+        for name in ("load_table", "Box.open_lid", "Box.shut", "Box.wait", "soon", "later", "short")
+    ]
+    told = {row["name"].partition(":")[2]: row for row in function_rows(tree_of(SOURCE), SOURCE, "")}
+    for row in rows:
+        ast.parse(row["text"])
+        if (same := told.get("." + row["name"].partition(":")[2])) is not None:
+            assert {key: row[key] for key in ("query", "document", "text")} == {
+                key: same[key] for key in ("query", "document", "text")
+            }
+    alone = {row["name"].partition(":")[2]: row["document"] for row in rows if not row["query"]}
+    assert alone["soon"] == "def soon(self):\n    raise NotImplementedError\n"
+    assert alone["short"] == "def short():\n    return 1\n"
+    assert alone["Box.open_lid"].endswith('"""Lift the é lid of it carefully."""; return 1\n')  # one line holds both
+    assert set(alone) == {"soon", "short", "Box.open_lid"}
 
 
 def test_a_source_that_does_not_parse_gives_none() -> None:

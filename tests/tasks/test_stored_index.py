@@ -338,8 +338,12 @@ def test_a_folder_of_code_gives_its_functions(tmp_path) -> None:
     (tmp_path / "code" / "a.py").write_text(
         'def read_lamp(path):\n    """Read a lamp from a file."""\n    return path\n'
     )
-    assert list(documents(tmp_path / "code")) == ["a.read_lamp"]
-    assert "Read a lamp" in documents(tmp_path / "code")["a.read_lamp"]
+    with (tmp_path / "code" / "a.py").open("a") as file:
+        file.write("class Lamp:\n    def dim(self):\n        return self.light / 2\n")
+    found = documents(tmp_path / "code")
+    assert list(found) == ["a.py:read_lamp", "a.py:Lamp.dim"]
+    assert "Read a lamp" in found["a.py:read_lamp"]
+    assert found["a.py:Lamp.dim"] == "def dim(self):\n    return self.light / 2\n"
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "one.md").write_text("lamps")
     (tmp_path / "notes" / "two.txt").write_text("rivers")

@@ -37,9 +37,9 @@ def given(words: Sequence[str], wanted: Sequence[str], columns: Mapping[str, str
         return Rows.of({wanted[0]: lines}, name="standard input", source="standard input")
     if len(words) == 1 and is_file(words[0]):
         rows = read(words[0], columns=columns)
-        if not any(name in rows.columns for name in wanted):
-            rows.require(wanted[0])
-        return rows
+        name = next((name for name in wanted if name in rows.columns), wanted[0])
+        rows.require(name)
+        return rows.filled(name) if name == "query" else rows  # beside documents, queries may be empty
     if any(not word.strip() for word in words):
         raise UserError("a text is empty; say what it should be")
     return list(words)

@@ -12,7 +12,7 @@ from twofold.data.columns import Table, concatenate, from_records
 from twofold.data.dense import read_dense_folder
 from twofold.data.files import Unit, format_of, read_file, read_text
 from twofold.data.images import class_folders, read_image_folder
-from twofold.data.python_source import Row, function_rows, parse
+from twofold.data.python_source import Row, every_function, parse
 from twofold.data.rows import listed
 from twofold.data.splits import part_name
 from twofold.errors import UserError
@@ -70,7 +70,7 @@ def read_folder(folder: Path, unit: Unit = "line", header: bool = True) -> tuple
         )
     code = [path for path in paths if path.suffix == ".py"]
     if 2 * len(code) >= len(paths):
-        return _functions(folder, code), None
+        return _functions(folder, code, [path for path in texts if path.suffix != ".py"]), None
     return _documents(folder, paths), None
 
 
@@ -165,24 +165,29 @@ def _documents(folder: Path, paths: list[Path]) -> Table:
     return from_records({"id": name, "text": text, "name": name} for name, text in read_texts(folder, paths))
 
 
-def _functions(folder: Path, paths: list[Path]) -> Table:
+def _functions(folder: Path, paths: list[Path], others: list[Path]) -> Table:
     records: list[Row] = []
-    unread = []
+    unread, without = [], []
     for name, text in read_texts(folder, paths):
         module = ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")
         tree = parse(text)
         if tree is None:
             unread.append(name)
+        elif found := every_function(tree, text, name, module):
+            records += found
         else:
-            records += function_rows(tree, text, module)
-    if unread:
-        warnings.warn(
-            f"{folder}: {len(unread)} Python files left out, this Python cannot parse them: {listed(unread)}",
-            stacklevel=2,
-        )
+            without.append(name)
+    beside = [path.relative_to(folder).as_posix() for path in others]
+    for names, what in (
+        (unread, "Python files left out, this Python cannot parse them"),
+        (without, "Python files left out, as no function is in them"),
+        (beside, "texts left out, beside the code"),
+    ):
+        if names:
+            warnings.warn(f"{folder}: {len(names)} {what}: {listed(names)}", stacklevel=2)
     if not records:
         raise UserError(
-            f"the {len(paths)} Python files in {folder} hold no function with a docstring of a sentence; "
-            "add some, or give the files as .txt to read each as one document"
+            f"the {len(paths)} Python files in {folder} hold no function; add some, or give the files as .txt to read "
+            "each as one document"
         )
     return from_records(records)

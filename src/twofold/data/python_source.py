@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from twofold.data.prose import count_words, first_sentence, name_words, without_words
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
 Row = dict[str, str]
 
 FEWEST_QUERY_WORDS = 3
@@ -47,18 +48,20 @@ def documented(tree: ast.Module, module: str) -> Iterator[Documented]:
     docstring = ast.get_docstring(tree)
     if docstring:
         yield Documented(tree, module, module.rpartition(".")[2], docstring)
-    yield from _inside(tree.body, module)
+    for node, qualified in _inside(tree.body, f"{module}."):
+        docstring = ast.get_docstring(node)
+        if docstring:
+            yield Documented(node, qualified, node.name, docstring)
 
 
-def _inside(body: Iterable[ast.stmt], prefix: str) -> Iterator[Documented]:
+def _inside(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[Definition, str]]:
+    """Definitions, each with its qualified name behind `prefix`."""
     for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            qualified = f"{prefix}.{node.name}"
-            docstring = ast.get_docstring(node)
-            if docstring:
-                yield Documented(node, qualified, node.name, docstring)
+        if isinstance(node, Definition):
+            qualified = f"{prefix}{node.name}"
+            yield node, qualified
             if isinstance(node, ast.ClassDef):
-                yield from _inside(node.body, qualified)
+                yield from _inside(node.body, f"{qualified}.")
         elif isinstance(node, ast.If | ast.Try | ast.With):
             for field in ("body", "handlers", "orelse", "finalbody"):
                 for child in getattr(node, field, ()):
@@ -74,19 +77,49 @@ def function_rows(tree: ast.Module, source: str, module: str) -> list[Row]:
     words, a query of fewer than 3 words, or nothing after the docstring but a placeholder (`pass`, `...`,
     `raise NotImplementedError`).
     """
-    lines = [f"{line}\n" for line in source.replace("\r\n", "\n").split("\n")]
+    lines = _lines(source)
     rows = []
     for item in documented(tree, module):
-        if not isinstance(item.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if not isinstance(item.node, Function):
             continue
-        if count_words(item.docstring) < FEWEST_DOCSTRING_WORDS or _is_placeholder(item.node):
-            continue
-        query = without_words(first_sentence(item.docstring), name_words(item.name))
-        document = _function_source(item.node, lines, docstring=False)
-        if document is not None and count_words(query) >= FEWEST_QUERY_WORDS:
+        pair = _pair(item.node, item.docstring, lines)
+        if pair is not None:
             text = _function_source(item.node, lines, docstring=True)
-            rows.append(_row(item, module, query=query, document=document, text=text or ""))
+            rows.append(_row(item, module, query=pair[0], document=pair[1], text=text or ""))
     return rows
+
+
+def every_function(tree: ast.Module, source: str, file: str, module: str) -> list[Row]:
+    """A row for each function and method of one module, those inside of functions aside. Keys as `function_rows`.
+
+    What `function_rows` leaves out has an empty query, and its source as document, without its docstring where that has
+    lines of its own. The id and name are `file:Class.method`.
+    """
+    lines = _lines(source)
+    rows = []
+    for node, qualified in _inside(tree.body, ""):
+        if isinstance(node, ast.ClassDef):
+            continue
+        text = _function_source(node, lines, docstring=True) or ""
+        docstring = ast.get_docstring(node) or ""
+        bare = _function_source(node, lines, docstring=False) if docstring else None
+        query, document = _pair(node, docstring, lines) or ("", bare or text)
+        item = Documented(node, f"{file}:{qualified}", node.name, docstring)
+        rows.append(_row(item, module, query=query, document=document, text=text))
+    return rows
+
+
+def _lines(source: str) -> list[str]:
+    return [f"{line}\n" for line in source.replace("\r\n", "\n").split("\n")]
+
+
+def _pair(node: Function, docstring: str, lines: list[str]) -> tuple[str, str] | None:
+    """What a function is for and how it is written; None where it does not say."""
+    if count_words(docstring) < FEWEST_DOCSTRING_WORDS or _is_placeholder(node):
+        return None
+    query = without_words(first_sentence(docstring), name_words(node.name))
+    document = _function_source(node, lines, docstring=False)
+    return None if document is None or count_words(query) < FEWEST_QUERY_WORDS else (query, document)
 
 
 def without_docstring(source: str) -> str | None:
@@ -94,7 +127,7 @@ def without_docstring(source: str) -> str | None:
     source = textwrap.dedent(source).strip("\n")
     tree = parse(source)
     node = tree.body[0] if tree is not None and tree.body else None
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+    if not isinstance(node, Function):
         return None
     lines = [f"{line}\n" for line in source.split("\n")]
     return _function_source(node, lines, docstring=ast.get_docstring(node) is None)
@@ -157,7 +190,7 @@ def _row(item: Documented, module: str, *, query: str, document: str, text: str)
     }
 
 
-def _is_placeholder(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _is_placeholder(node: Function) -> bool:
     """Whether nothing follows the docstring but statements that say "to be written elsewhere"."""
     return all(
         isinstance(statement, ast.Pass)
@@ -167,7 +200,7 @@ def _is_placeholder(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
-def _function_source(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str], *, docstring: bool) -> str | None:
+def _function_source(node: Function, lines: list[str], *, docstring: bool) -> str | None:
     """A function's source at the left margin; None where its docstring shares a line with other code."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
     last = node.end_lineno or node.lineno

@@ -55,8 +55,9 @@ def read(name_or_path: str | Path, columns: Mapping[str, str] | None = None, *, 
             {"text": "1", "label": "2"}, csv and tsv files have no line of names, and columns are counted.
         unit: what one row of a txt file is: a "line", a "paragraph" (between blank lines) or the whole "file".
 
-    Rows in which a `query`, `document` or `text` is empty are left out with a warning that counts them. A `split`
-    column and train/validation/test files fill `Rows.splits`. The page docs/data-formats.md has the details.
+    Rows in which a `document` or `text` is empty are left out with a warning that counts them. So are those with an
+    empty `query`, but where there is a `document`: what no query asks for can be searched among. A `split` column and
+    train/validation/test files fill `Rows.splits`. The page docs/data-formats.md has the details.
 
     Raises:
         UserError: in one line, what is wrong, where, and what to do.
@@ -78,7 +79,7 @@ def read(name_or_path: str | Path, columns: Mapping[str, str] | None = None, *, 
 
 def _rows(table: Table, name: str, source: str, splits: list[str] | None) -> Rows:
     rows = Rows.of(clean(table, source), name=name, source=source, splits=splits)
-    texts = [column for column in TEXT_COLUMNS if column in table]
+    texts = [column for column in TEXT_COLUMNS if column in table and (column != "query" or "document" not in table)]
     return adopt(rows.filled(*texts) if texts else rows)
 
 

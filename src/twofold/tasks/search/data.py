@@ -18,6 +18,7 @@ from twofold.errors import UserError
 
 PARTS = ("train", "validation", "test")
 EVERY = "every"
+_ALONE = "documents without a query (of code: functions without a docstring of four words or more)"
 SHARES = FOR_SEARCH
 
 
@@ -128,7 +129,7 @@ def from_rows(rows: Rows) -> SearchData:
     if not asking:
         raise UserError(
             f"{rows.source}: none of its {len(rows)} documents has a query to train on or to be measured by; add some "
-            "(of code: docstrings of four words), or search the documents as they are: twofold index"
+            "(of code: docstrings of four words or more), or search the documents as they are: twofold index"
         )
     grades = _grades(rows)
     parts = _parts(rows, asking)
@@ -161,7 +162,7 @@ def from_rows(rows: Rows) -> SearchData:
         queries=tuple(text for text, _ in asked),
         query_parts=np.array([part for _, part in asked], dtype="<U10"),
         relevant=tuple(asked.values()),
-        notes=(f"documents that no query asks for, searched among the others: {alone}",) if alone else (),
+        notes=(f"{_ALONE}, searched and not asked for: {alone}",) if alone else (),
         rivals=tuple(tuple(d for d in refused.get(key, ()) if d not in asked[key]) for key in asked) if refused else (),
     )
 
@@ -219,7 +220,9 @@ def from_pictures(found: Pictures) -> SearchData:
     """
     data = from_rows(found.rows())
     merged = len(found.captions) - len(data.documents)
-    notes = [*found.notes, *data.notes]
+    notes = list(found.notes)
+    single = sum(len(texts) == 1 for texts in found.captions.values())
+    notes += [f"pictures of one caption, searched and not asked for: {single}"] if single else []
     notes += [f"pictures with the captions of another, counted as that one: {merged}"] if merged else []
     return replace(data, notes=tuple(notes))
 

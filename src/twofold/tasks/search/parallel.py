@@ -95,7 +95,7 @@ class ParallelTransform(TransformSystem):
         if student is not changed.net.tower("document"):
             raise UserError(f"{model.name} has a network for each side already; give a model with one for both")
         named = ("text", "translation") if "translation" in rows.columns else ("document", "query")
-        rows.require(*named)
+        rows = rows.filled(*named)
         texts, translations = (changed.tokens(rows.columns[name], "document") for name in named)
         unknown = self._unknown(changed, translations)
         freeze(student.model, self.tune_layers, model.name)
