@@ -173,6 +173,15 @@ def test_other_classes_from_a_few_examples(images) -> None:
         few_shot(model, inputs[:2], ["a", "a"])
 
 
+def test_few_examples_need_a_classifier_of_codes(images) -> None:
+    inputs, _ = images.part("train")
+    plain = configure("pixel-mlp").small().fit(images, Steps(1)).model
+    search = configure("dimco").small().fit(task("search").read(small_rows()), Steps(1)).model
+    for model, what in ((plain, "a model for classify by pixel-mlp"), (search, "a model for search by dimco")):
+        with pytest.raises(UserError, match=f"not {what}; train one with: twofold fit dimco"):
+            few_shot(model, inputs[:2], ["a", "b"])
+
+
 def test_precision_is_that_of_the_ranking() -> None:
     likeness = np.array([[0.9, 0.8, 0.7, 0.1]])
     assert precision(likeness, np.array([0, 1, 0, 1]), np.array([0]))[0] == pytest.approx((1 + 2 / 3) / 2)

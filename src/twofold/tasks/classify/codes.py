@@ -56,7 +56,10 @@ def few_shot(model: ClassifyModel, support: Inputs, labels: Sequence[str]) -> Cl
     """
     head: Any = getattr(model.net, "head", None)
     if not isinstance(head, Headed) or not isinstance(head.encoder, CodeHead):
-        raise UserError(f"{model.name} makes no codes; few_shot takes a classifier that does, such as one of dimco")
+        raise UserError(
+            f"few_shot takes a classifier of codes, not a model for {model.task} by {model.name}; train one with: "
+            "twofold fit dimco --task classify"
+        )
     names = tuple(dict.fromkeys(labels))
     if len(names) < 2 or len(labels) != len(support):
         raise UserError(f"{len(support)} examples of {len(names)} classes; give a label each, and at least two classes")
