@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
+import twofold
 from tests.checkpoints.conftest import TEXTS, Made, close, ids
 from twofold import parts
 from twofold.checkpoints import export_hf, open_checkpoint
@@ -182,6 +184,55 @@ def test_sparse_encoders_open_in_sentence_transformers(make_bert: Make, tmp_path
     assert close(ours, theirs.encode(TEXTS).to_dense())
     again = EncoderModel.imported(open_checkpoint(out))
     assert close(ours, torch.tensor(again.encode(TEXTS).values.toarray()))
+
+
+def test_an_export_says_what_sentence_transformers_must_be_told(make_bert: Make, tmp_path: Path) -> None:
+    """Told so, it gives the vectors of queries too."""
+    library = pytest.importorskip("sentence_transformers")
+    found = open_checkpoint(make_bert()[0])
+    net = TextEncoder(found.net, Mean()).eval()
+    spec = {"query_tokens": 4, "document_tokens": 9, "query_prefix": "the ", "document_prefix": "", "width": 6}
+    model = EncoderModel(net, found.tokenizer, spec)
+    long = [f"{text} {text} {text}" for text in TEXTS]
+    with pytest.warns(UserWarning, match="one length|a prefix|exported whole") as warned:
+        out = twofold.export(model, tmp_path / "out")
+    told = [str(each.message) for each in warned]
+    assert "takes that of documents, 9 tokens" in told[0]
+    assert "set model.max_seq_length = 4" in told[0]
+    assert "encode_query and encode_document" in told[1]
+    assert "truncate_dim=6, normalize_embeddings=True" in told[2]
+    assert all(note in (out / "README.md").read_text(encoding="utf-8") for note in told)
+    theirs = library.SentenceTransformer(str(out), device="cpu", truncate_dim=6)
+    as_told = {"normalize_embeddings": True, "convert_to_tensor": True}
+    assert close(model.encode(long).values, theirs.encode_document(long, **as_told))
+    assert not close(model.encode(long, "query").values, theirs.encode_query(long, **as_told))
+    theirs.max_seq_length = 4
+    assert close(model.encode(long, "query").values, theirs.encode_query(long, **as_told))
+    again = EncoderModel.imported(open_checkpoint(out))
+    assert (again.spec["document_tokens"], again.spec["query_prefix"]) == (9, "the ")
+
+
+def test_a_sparse_export_says_how_many_terms_are_kept(make_bert: Make, tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    found = open_checkpoint(make_bert("BertForMaskedLM")[0])
+    net = SparseEncoder(found.net, MaxTerms(), silent=[0, 2, 3]).eval()
+    model = EncoderModel(net, found.tokenizer, {"query_tokens": 9, "document_tokens": 9, "document_terms": 5})
+    with pytest.warns(UserWarning, match="encode with max_active_dims=5 for a document$") as warned:
+        out = twofold.export(model, tmp_path / "out")
+    assert len(warned) == 1
+    theirs = library.SparseEncoder(str(out), device="cpu").encode_document(TEXTS, max_active_dims=5)
+    assert close(torch.tensor(model.encode(TEXTS).values.toarray()), theirs.to_dense())
+
+
+def test_an_export_that_gives_the_same_says_nothing(make_bert: Make, tmp_path: Path) -> None:
+    found = open_checkpoint(make_bert()[0])
+    net = TextEncoder(found.net, Mean()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = twofold.export(
+            EncoderModel(net, found.tokenizer, {"query_tokens": 9, "document_tokens": 9}), tmp_path / "o"
+        )
+    assert "In other programs" not in (out / "README.md").read_text(encoding="utf-8")
 
 
 def test_splade_of_sentence_transformers_is_read(make_bert: Make, tmp_path: Path) -> None:

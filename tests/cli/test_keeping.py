@@ -71,9 +71,14 @@ def test_export(run, encoder, here, monkeypatch) -> None:
         return folder
 
     monkeypatch.setattr(checkpoints, "export_hf", export)
-    assert run("export", encoder, "--json").json == {"out": "encoder-hf"}
+    ran = run("export", encoder, "--json")
+    assert ran.json == {"out": "encoder-hf"}
+    assert (
+        "note: sentence-transformers cuts all texts at one length: the export takes that of documents, 64" in ran.error
+    )
+    assert "max_seq_length = 32 to encode queries" in ran.error
     assert given.pop("tokenizer") is not None
-    assert given == {"max_len": 64, "fill": False, "dense": False, "fresh": False}
+    assert given == {"max_len": 64, "prompts": {}, "fill": False, "dense": False, "fresh": False}
     assert run("export", encoder, "--fill", "--fresh", "-o", "there").out.startswith("there: ")
     assert given["fill"]
     assert given["fresh"]

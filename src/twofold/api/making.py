@@ -203,7 +203,7 @@ def export(
     dense: bool = False,
     fresh: bool = False,
 ) -> Path:
-    """Writes a model in the format of another program.
+    """Writes a model in the format of another program; warns of what that program must be told to answer the same.
 
     Args:
         model: a model, or where it is.
@@ -216,6 +216,8 @@ def export(
     Raises:
         UserError: no such format, a network it cannot hold (names the layer), or `out` is taken.
     """
+    import warnings
+
     from twofold import checkpoints
     from twofold.errors import unknown
 
@@ -224,7 +226,8 @@ def export(
     chosen = opened(model)
     longest = chosen.spec.get("document_tokens")
     hints = chosen.notes.get("config")
-    return checkpoints.export_hf(
+    notes = chosen.export_notes
+    place = checkpoints.export_hf(
         chosen.net,
         chosen.tokenizer,
         out,
@@ -232,9 +235,13 @@ def export(
         fill=fill,
         dense=dense,
         max_len=longest,
-        card=chosen.card,
+        prompts=chosen.prompts,
+        card=chosen.card + "".join(f"\nIn other programs: {note}.\n" for note in notes),
         fresh=fresh,
     )
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return place
 
 
 def opened(model: Model | str | Path) -> Model:

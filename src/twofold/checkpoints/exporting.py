@@ -38,6 +38,7 @@ def export_hf(
     fill: bool = False,
     dense: bool = False,
     max_len: int | None = None,
+    prompts: Mapping[str, str] | None = None,
     card: str = "",
     fresh: bool = False,
 ) -> Path:
@@ -55,6 +56,7 @@ def export_hf(
         fill: write zeros where layers were cut differently, so that one width holds all; same outputs.
         dense: write plain weights where layers are packed; same outputs.
         max_len: where the tokenizer of a `TextEncoder` cuts texts, in tokens.
+        prompts: what sentence-transformers puts before texts, by name: `{"query": "query: "}`.
         card: the text of `README.md`.
         fresh: replace the checkpoint that is in `folder`.
 
@@ -94,9 +96,9 @@ def export_hf(
         if tokenizer is not None:
             _write_tokenizer(new, tokenizer, min(limit, max_len or limit), hints.get("chat_template"))
         if isinstance(net, TextEncoder):
-            write_pooling(new, net, min(limit, max_len or limit))
+            write_pooling(new, net, min(limit, max_len or limit), prompts or {})
         elif type(net) is SparseEncoder:
-            write_splade(new, model.vocab, min(limit, max_len or limit))
+            write_splade(new, model.vocab, min(limit, max_len or limit), prompts or {})
         if card:
             (new / "README.md").write_text(card, encoding="utf-8")
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def read_pooling(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def write_pooling(folder: Path, net: TextEncoder, max_len: int | None) -> None:
+def write_pooling(folder: Path, net: TextEncoder, max_len: int | None, prompts: Mapping[str, str]) -> None:
     """Writes the modules that make sentence-transformers open `folder` as the same encoder.
 
     Raises:
@@ -110,6 +111,8 @@ def write_pooling(folder: Path, net: TextEncoder, max_len: int | None) -> None:
         modules.append((f"{len(modules)}_Normalize", "Normalize"))
         (folder / modules[-1][0]).mkdir()
     _write_modules(folder, modules, _PACKAGE, max_len)
+    if prompts:
+        write_json(folder / "config_sentence_transformers.json", {"prompts": dict(prompts)})
 
 
 def spoken(net: SparseEncoder) -> SequenceModel:
@@ -132,14 +135,14 @@ def spoken(net: SparseEncoder) -> SequenceModel:
     return other
 
 
-def write_splade(folder: Path, vocab: int, max_len: int | None) -> None:
+def write_splade(folder: Path, vocab: int, max_len: int | None, prompts: Mapping[str, str]) -> None:
     """Writes the modules that make sentence-transformers open `folder` as a sparse encoder."""
     (folder / "1_SpladePooling").mkdir()
     config = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": vocab}
     write_json(folder / "1_SpladePooling" / "config.json", config)
     modules = [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")]
     _write_modules(folder, modules, _SPARSE_PACKAGE, max_len)
-    write_json(folder / "config_sentence_transformers.json", {"model_type": "SparseEncoder", "prompts": {}})
+    write_json(folder / "config_sentence_transformers.json", {"model_type": "SparseEncoder", "prompts": dict(prompts)})
 
 
 def _write_modules(folder: Path, modules: list[tuple[str, str]], package: str, max_len: int | None) -> None:

@@ -164,6 +164,16 @@ class Model:
         return next((p.device for p in self._net.parameters()), torch.device("cpu"))
 
     @property
+    def prompts(self) -> dict[str, str]:
+        """What an exported folder puts before texts, by the name of their kind."""
+        return {}
+
+    @property
+    def export_notes(self) -> list[str]:
+        """What another program must be told to answer as this model does, a sentence each."""
+        return []
+
+    @property
     def card(self) -> str:
         """What the model is and where it came from, as Markdown."""
         steps = "\n".join(f"- `{h['id']}` {_options(h['options'])}" for h in self.history) or "- untouched"

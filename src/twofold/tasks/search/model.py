@@ -20,7 +20,7 @@ from twofold.parts import Encoder, Mean, SparseEncoder, TextEncoder
 from twofold.parts.encoders import Side
 from twofold.parts.ready import for_batches
 from twofold.tasks.model import Model
-from twofold.tasks.search import lexical
+from twofold.tasks.search import exported, lexical
 from twofold.tasks.search.graph import GraphIndex
 from twofold.tasks.search.index import (
     CodeIndex,
@@ -325,6 +325,14 @@ class EncoderModel(SearchModel):
     def _dense_index(self, vectors: Dense) -> Index:
         stages = self.spec.get("stages")
         return by_width(self, vectors, stages) if stages else ExactIndex(self, vectors)
+
+    @property
+    def export_notes(self) -> list[str]:
+        return exported.differences(self)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        return exported.prompts(self)
 
     @classmethod
     def imported(cls, found: Imported) -> EncoderModel:
