@@ -161,8 +161,8 @@ class _Found:
         if not captioned and self.gone:
             raise UserError(
                 f"{source}: none of the {len(self.gone)} pictures that have captions is there (the first: "
-                f"{next(iter(self.gone))}); put the table beside its pictures, or read it as texts with "
-                "--columns document=…"
+                f"{next(iter(self.gone))}); give the folder that holds both, or read the table as texts "
+                "with --columns document=…"
             )
         if not captioned:
             raise UserError(f"{source}: no picture has a caption with a text in it; fill them in")
