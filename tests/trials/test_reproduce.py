@@ -273,11 +273,23 @@ def test_what_a_study_is_tuned_on_holds_nothing_of_the_test() -> None:
     assert not images(tuned, "train") & images(tuned, "validation")
 
 
-def test_a_study_takes_no_other_data(coin, tmp_path, monkeypatch) -> None:
+def test_a_study_takes_other_data_unless_it_makes_its_own(coin, guesses, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(records, "commit", lambda: "abc")
     reproduce("coin", folder=tmp_path)
-    with pytest.raises(UserError, match="only claims about models"):
-        reproduce("coin", folder=tmp_path, data="kinds")
+    with pytest.raises(UserError, match="makes its data"):
+        reproduce("coin", folder=tmp_path, data=str(guesses))
+    seen: list[Any] = []
+    throw = coin.run
+    monkeypatch.setattr(coin, "run", lambda self, model, rows, *, seed=0: seen.append(rows) or throw(self, model, rows))
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, data="kinds"))
+    reproduce("coin", folder=tmp_path)
+    assert {rows.name for rows in seen if rows is not None} == {"kinds"}
+    seen.clear()
+    (check,) = [c for c in reproduce("coin", folder=tmp_path, data=str(guesses))["checks"] if "data" in c]
+    assert check["data"]["name"] == "fruit"
+    asked = [rows for rows in seen if rows is not None and rows.name == "fruit"]
+    assert asked
+    assert set(asked[0].columns["label"]) == {"apple", "pear"}
 
 
 def test_what_was_tried_before_stays_in_the_record(coin, tmp_path, monkeypatch) -> None:

@@ -101,14 +101,14 @@ def _mean(metric: str, runs: Mapping[str, Outcome]) -> Outcome:
 
 
 def study_rows(claim: Claim, part: str = "test") -> Rows | None:
-    """The data of a claim about a study; None where the study makes its own.
+    """The data of a claim about a study: an embedded set, or a person's file or folder; None where it makes its own.
 
     Where another part than the test's is judged, that one stands in its place and the test's rows are not there: a
     study reads all that it is given.
     """
-    if claim.data not in NAMES:
+    if claim.data not in NAMES and not Path(claim.data).exists():
         return None
-    rows = _whole(claim.data)
+    rows = _whole(claim.data, tuple(claim.columns.items()))
     if part == "test":
         return rows
     assert rows.splits is not None
@@ -181,8 +181,8 @@ def latencies(arms: Sequence[Arm], claim: Claim, task: Task, seed: int) -> dict[
 
 
 @lru_cache(maxsize=1)
-def _whole(name: str) -> Rows:
-    return split(read(name))
+def _whole(source: str, columns: tuple[tuple[str, str], ...]) -> Rows:
+    return split(read(source, columns=dict(columns) or None))
 
 
 @lru_cache(maxsize=2)

@@ -16,6 +16,7 @@ from twofold import progress
 from twofold.catalog import Arm, Claim, resolve
 from twofold.catalog import index as catalog_index
 from twofold.checkpoints import cache_dir
+from twofold.data import NAMES, read
 from twofold.errors import UserError
 from twofold.measure import costs, verdicts
 from twofold.tasks import Task
@@ -243,9 +244,13 @@ class _Elsewhere(_Reproduction):
         columns: Mapping[str, str] | None,
     ) -> None:
         super().__init__(id, claim, cls, repeats, first_seed, retune, folder)
-        if self.task is None:
-            raise UserError(f"{id} is measured by a study on {claim.data}; only claims about models take other data")
-        described = self.task.describe(self.task.read(data, columns))
+        if self.task is not None:
+            described = self.task.describe(self.task.read(data, columns))
+        elif claim.data in NAMES:
+            rows = read(data, columns=columns)
+            described = {"name": rows.name, "fingerprint": rows.fingerprint}
+        else:
+            raise UserError(f"{id} is measured by a study that makes its data; other data cannot take their place")
         self.claim = replace(claim, data=data, further=(), columns=columns or {})
         # A folder's own name; where it lies is nobody's business.
         self.data = {"name": Path(described["name"]).name, "fingerprint": described["fingerprint"]}
