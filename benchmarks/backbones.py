@@ -1,6 +1,7 @@
 """Every backbone under one budget, on the same data, with paired seeds: what it learns, and what it costs.
 
     python benchmarks/backbones.py [--seeds 2] [--steps 150] [--only ssd,urpe] [--data docs/data/backbones.json]
+    python benchmarks/backbones.py --yardsticks
 
 Each is two blocks of width 64 by its name, and trained twice: on bytes of `pydoc` (bits per byte of unseen documents)
 and on `mqar` (recall; there every mixer reads through a convolution of width 3, which those without one need). The
@@ -9,7 +10,8 @@ Speeds are taken in turns with attention's in the same process, so that the rati
 
 A run that is interrupted goes on where it was: what is measured stands in the data file, which is written beside and
 renamed; a file of another budget is begun anew. Then the page `docs/backbones.md` and its figure are written from it
-(`--page` writes them and measures nothing). One thread and two seeds take about 20 minutes.
+(`--page` writes them and measures nothing). One thread and two seeds take about 20 minutes; the yardsticks that need no
+training, which `--yardsticks` measures alone, take seconds.
 """
 
 from __future__ import annotations
@@ -87,6 +89,32 @@ class Plan:
     length: int = 128
     batch: int = 8
     rounds: int = 5
+
+
+def yardsticks(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Name → the system that needs no training, with options; one counts no more text than the networks read."""
+    read = plan.steps * plan.batch * plan.length
+    return {
+        "n-gram": {"system": "n-gram", "options": {}},
+        f"n-gram of {read:,} bytes": {"system": "n-gram", "options": {"limit": read}},
+        "xz": {"system": "xz", "options": {}},
+    }
+
+
+def compare_yardsticks(path: Path, plan: Plan) -> dict[str, Any]:
+    """Measures those that are missing, on the texts that the networks are judged by."""
+    found, judge = read(path, plan), task("language")
+    data = judge.read("pydoc")
+    for name, entry in yardsticks(plan).items():
+        known = found["yardsticks"].get(name, {})
+        if all(known.get(key) == value for key, value in entry.items()):
+            continue
+        fitted = configure(entry["system"], **entry["options"]).fit(data, Steps(1))
+        bits = judge.evaluate(fitted.model, data, "test", texts=plan.texts).figures["bits_per_byte"]
+        found["yardsticks"][name] = {**entry, "bits_per_byte": float(bits)}
+        write(path, json.dumps(found, indent=1) + "\n")
+        print(f"{name}: bits_per_byte {bits:.3f}", flush=True)
+    return found
 
 
 def system(given: Any, plan: Plan, **options: Any) -> Any:
@@ -201,14 +229,14 @@ def fingerprint(given: Any) -> str:
 
 def read(path: Path, plan: Plan) -> dict[str, Any]:
     """What was measured under this plan before, or a file without rows."""
-    fresh = {"plan": asdict(plan), "environment": costs.environment(), "rows": {}}
+    fresh = {"plan": asdict(plan), "environment": costs.environment(), "rows": {}, "yardsticks": {}}
     if not path.exists():
         return fresh
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{path} is no JSON; remove it, or give another --data") from None
-    return found if found.get("plan") == fresh["plan"] else fresh
+    return {**fresh, **found} if found.get("plan") == fresh["plan"] else fresh
 
 
 def write(path: Path, text: str) -> None:
@@ -220,8 +248,8 @@ def write(path: Path, text: str) -> None:
 
 
 def run(path: Path, plan: Plan, seeds: int, chosen: Mapping[str, tuple[Any, str | None]] = BACKBONES) -> dict[str, Any]:
-    """Measures what is missing, seed after seed; the file is written after every one."""
-    found = read(path, plan)
+    """Measures what is missing: yardsticks, then seed after seed; the file is written after every one."""
+    found = compare_yardsticks(path, plan)
     for seed in range(seeds):
         for name, (given, _) in chosen.items():
             row = found["rows"].get(name)
@@ -273,10 +301,24 @@ def _slug(heading: str) -> str:
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
 
 
+def _cells(name: str, row: Mapping[str, Any], pages: Mapping[str, str]) -> list[str]:
+    """A backbone's row of the table."""
+    bits = row["bits_per_byte"]
+    return [
+        _linked(name, pages),
+        f"{mean(bits):.3f}" + (f" ± {(max(bits) - min(bits)) / 2:.3f}" if len(bits) > 1 else ""),
+        f"{mean(row['recall']):.1%}",
+        f"{row['parameters']:,}",
+        _speed(row["speed"]["training"]),
+        _speed(row["speed"]["decoding"]),
+        *(_size(row["cache_bytes"][str(context)]) for context in CONTEXTS),
+    ]
+
+
 def page(found: Mapping[str, Any]) -> str:
     """The documentation's page."""
     plan, rows, pages = found["plan"], found["rows"], pages_of_systems()
-    ordered = sorted(rows, key=lambda name: mean(rows[name]["bits_per_byte"]))
+    known = found.get("yardsticks", {})
     counts = sorted({len(row["recall"]) for row in rows.values()})
     seeds = f"{counts[0]} seed" + ("s" if counts[0] > 1 else "")
     if len(counts) > 1:
@@ -296,19 +338,11 @@ def page(found: Mapping[str, Any]) -> str:
         "| cache at 1k | at 8k | at 64k |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in ordered:
-        row = rows[name]
-        bits, recall = row["bits_per_byte"], row["recall"]
-        cells = [
-            _linked(name, pages),
-            f"{mean(bits):.3f}" + (f" ± {(max(bits) - min(bits)) / 2:.3f}" if len(bits) > 1 else ""),
-            f"{mean(recall):.1%}",
-            f"{row['parameters']:,}",
-            _speed(row["speed"]["training"]),
-            _speed(row["speed"]["decoding"]),
-            *(_size(row["cache_bytes"][str(context)]) for context in CONTEXTS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    cells = {name: _cells(name, row, pages) for name, row in rows.items()}
+    cells |= {name: [name, f"{row['bits_per_byte']:.3f}", *["–"] * (4 + len(CONTEXTS))] for name, row in known.items()}
+    bits = {name: mean(row["bits_per_byte"]) for name, row in rows.items()}
+    bits |= {name: row["bits_per_byte"] for name, row in known.items()}
+    lines += [f"| {' | '.join(cells[name])} |" for name in sorted(bits, key=bits.__getitem__)]
     where = found["environment"]
     missing = [name for name in BACKBONES if name not in rows]
     itself = rows.get("attention", {}).get("speed", {})
@@ -323,12 +357,22 @@ def page(found: Mapping[str, Any]) -> str:
         "decoding; in brackets, as a multiple of attention's in the same rounds, which is the figure to go by. The "
         "cache: of one row in float32; – where a mixer has no steps. "
         f"Measured on {where['cpu']}, {where['threads']} thread(s), PyTorch {where['torch']}.",
+        *(["", _of_yardsticks(plan)] if known else []),
         *(["", f"Attention beside itself comes to {noise}: differences of that size are noise."] if noise else []),
         *(["", f"Not measured yet: {'; '.join(missing)}."] if missing else []),
         "",
         "So short a training says which backbone learns fast at this size, not which is best in the end.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_yardsticks(plan: Mapping[str, Any]) -> str:
+    return (
+        "Two yardsticks need no network: `n-gram` counts the bytes of the whole training part (up to 32 MB), or of no "
+        f"more of it than a network reads in {plan['steps']} steps, and `xz` compresses each document behind 64 kB of "
+        "others. `--yardsticks` measures them alone. A network that needs more bits than counting has not learned yet "
+        "what counting tells."
+    )
 
 
 def figure(found: Mapping[str, Any]) -> str:
@@ -362,11 +406,14 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--data", type=Path, help="where figures are kept (default: data/backbones.json of the docs)")
     parser.add_argument("--page", action="store_true", help="write the page from what is measured")
+    parser.add_argument("--yardsticks", action="store_true", help="measure only what needs no training")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     data = given.data or given.docs / "data" / "backbones.json"
     if given.page:
         return publish(json.loads(data.read_text(encoding="utf-8")), given.docs)
+    if given.yardsticks:
+        return publish(compare_yardsticks(data, Plan(steps=given.steps)), given.docs)
     chosen = BACKBONES
     if given.only:
         wanted = [name.strip() for name in given.only.split(",")]

@@ -59,6 +59,21 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "docs" / "images" / "backbones.svg").read_text().startswith("<svg")
 
 
+def test_yardsticks_are_measured_alone_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "backbones.json"
+    found = backbones.compare_yardsticks(file, TOY)
+    bits = {name: row["bits_per_byte"] for name, row in found["yardsticks"].items()}
+    assert list(bits) == ["n-gram", "n-gram of 128 bytes", "xz"]
+    assert bits["n-gram"] < bits["n-gram of 128 bytes"] < 8
+    assert found["rows"] == {}
+    monkeypatch.setattr(backbones, "configure", None)
+    assert backbones.compare_yardsticks(file, TOY) == json.loads(file.read_text())
+    text = backbones.page(
+        {**found, "rows": json.loads((ROOT / "docs" / "data" / "backbones.json").read_text())["rows"]}
+    )
+    assert f"| xz | {bits['xz']:.3f} | – |" in text
+
+
 def test_same_seed_same_figures() -> None:
     given = backbones.BACKBONES["attention"][0]
     once, again = (
@@ -71,6 +86,7 @@ def test_the_page_is_that_of_the_figures() -> None:
     found = json.loads((ROOT / "docs" / "data" / "backbones.json").read_text())
     assert (ROOT / "docs" / "backbones.md").read_text() == backbones.page(found)
     assert len(found["rows"]) >= 2
+    assert set(found["yardsticks"]) == set(backbones.yardsticks(backbones.Plan(**found["plan"])))
     headings = {
         f"results/mixers.md#{slugify(line[3:], '-')}"
         for line in (ROOT / "docs" / "results" / "mixers.md").read_text().splitlines()
