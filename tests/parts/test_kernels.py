@@ -59,7 +59,7 @@ def test_pieces_of_any_size_give_the_same_values_and_gradients(monkeypatch, fits
     monkeypatch.setattr(kernels, "_WORTH", 0)
     plain, piecewise, shape = PAIRS[name]
     torch.manual_seed(0)
-    x, weight = torch.randn(2, time, 6, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
+    x, weight = torch.randn(5, time, 6, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
     given = torch.randn_like(x)
     found = []
     for work in (plain, piecewise):

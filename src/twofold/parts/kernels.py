@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _WORTH = 1 << 16  # numbers from which on rows are worth the loop
-_FITS = 1 << 16  # numbers of a piece
+_FITS = 1 << 16  # numbers of a piece for each thread
 
 
 def worth(x: Tensor, *weights: Tensor | None) -> bool:
@@ -68,7 +68,7 @@ def decayed(
 
 
 def _rows(width: int) -> int:
-    return max(1, _FITS // width)
+    return max(1, _FITS * torch.get_num_threads() // width)
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -110,15 +110,15 @@ class _CausalConv(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.biased = bias is not None
         y = x.new_empty(x.shape)
-        for row, out in zip(x, y, strict=True):
-            for begin, end in _spans(*row.shape):
-                if bias is None:
-                    torch.mul(row[begin:end], weight[0], out=out[begin:end])
-                else:
-                    torch.addcmul(bias, row[begin:end], weight[0], out=out[begin:end])
-                for tap in range(1, len(weight)):
-                    first = max(begin, tap)
-                    out[first:end].addcmul_(row[first - tap : max(end - tap, 0)], weight[tap])
+        for rows, begin, end in _blocks(x):
+            given, out = x[rows], y[rows]
+            if bias is None:
+                torch.mul(given[:, begin:end], weight[0], out=out[:, begin:end])
+            else:
+                torch.addcmul(bias, given[:, begin:end], weight[0], out=out[:, begin:end])
+            for tap in range(1, len(weight)):
+                first = max(begin, tap)
+                out[:, first:end].addcmul_(given[:, first - tap : max(end - tap, 0)], weight[tap])
         return y
 
     @staticmethod
@@ -128,16 +128,15 @@ class _CausalConv(torch.autograd.Function):
         if torch.is_grad_enabled():
             return (*again(_plain_conv, (x, weight), grad), grad_bias)
         grad_x, grad_weight = x.new_empty(x.shape), torch.zeros_like(weight)
-        for row, given, into in zip(x, grad, grad_x, strict=True):
-            time = len(row)
-            for begin, end in _spans(*row.shape):
-                torch.mul(given[begin:end], weight[0], out=into[begin:end])
-                grad_weight[0] += (given[begin:end] * row[begin:end]).sum(0)
-                for tap in range(1, len(weight)):
-                    last = max(begin, min(end, time - tap))
-                    later = given[begin + tap : last + tap]
-                    into[begin:last].addcmul_(later, weight[tap])
-                    grad_weight[tap] += (later * row[begin:last]).sum(0)
+        for rows, begin, end in _blocks(x):
+            read, given, into = x[rows], grad[rows], grad_x[rows]
+            torch.mul(given[:, begin:end], weight[0], out=into[:, begin:end])
+            grad_weight[0] += (given[:, begin:end] * read[:, begin:end]).sum((0, 1))
+            for tap in range(1, len(weight)):
+                last = max(begin, min(end, x.shape[1] - tap))
+                later = given[:, begin + tap : last + tap]
+                into[:, begin:last].addcmul_(later, weight[tap])
+                grad_weight[tap] += (later * read[:, begin:last]).sum((0, 1))
         return grad_x, grad_weight, grad_bias
 
 
@@ -196,9 +195,14 @@ def again(plain: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor) 
     return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 
-def _spans(time: int, width: int) -> list[tuple[int, int]]:
-    rows = _rows(width)
-    return [(begin, min(begin + rows, time)) for begin in range(0, time, rows)]
+def _blocks(x: Float[Tensor, "batch time dim"]) -> Iterator[tuple[slice, int, int]]:
+    """Sequences that go together, and from which position to which: one at a time where it is long."""
+    batch, time, width = x.shape
+    steps = min(time, _rows(width))
+    together = max(1, _rows(width) // time)
+    for first in range(0, batch, together):
+        for begin in range(0, time, steps):
+            yield slice(first, first + together), begin, min(begin + steps, time)
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
