@@ -13,13 +13,12 @@ from typing import Any
 
 from twofold import progress
 from twofold.catalog import Arm
-from twofold.tasks import Model, ModelSystem, Task
+from twofold.tasks import ModelSystem, Task
 from twofold.tasks.inputs import keeping, kept_here
 from twofold.trials.plan import Cost
 
 SHARE = 0.2  # of the minutes, at most, for second preparations
 LARGER = 3.0  # seconds that a second preparation may take if all of the first grows with the data
-QUICK = 0.2  # seconds of an evaluation that tell little of what one item takes: more are evaluated
 
 
 def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, seconds: float = math.inf) -> dict[str, Cost]:
@@ -66,28 +65,24 @@ class _Samples:
 
     def cost(self, system: ModelSystem, until: float) -> Cost:
         """What goes before the first step of training, and what evaluating costs."""
+        states = kept_here()
+        saved = states.saved if states else 0.0
         model, first = _timed(partial(system.rehearse, self.cuts[0]))
-        more = self._affordable(first)
+        # What another arm did for it, nobody has done for a larger cut.
+        more = self._affordable(first + (states.saved - saved if states else 0.0))
         if time.monotonic() + first * self.train[more] / self.train[0] > until:
-            return self._cost(0.0, first * self.whole / self.train[0], 0.0, self._evaluate(model, 0))
+            _, evaluated = _timed(partial(self.task.evaluate, model, self.cuts[0], "validation"))
+            return self._cost(0.0, first * self.whole / self.train[0], 0.0, evaluated / self.judged[0])
         prepare = kept = 0.0
         if more:
             growing = self.whole / (self.train[more] - self.train[0])
-            states = kept_here()
             before = (states.spent, states.nbytes) if states else (0.0, 0)
             model, second = _timed(partial(system.rehearse, self.cuts[more]))
             prepare = max(0.0, second - first) * growing
             if states and (states.nbytes - before[1]) * self.whole / self.train[more] < states.most:
                 kept = min(prepare, (states.spent - before[0]) * self.whole / self.train[more])
-        each = self._evaluate(model, 0)
-        if each * self.judged[0] < QUICK:
-            each = self._evaluate(model, self.wide)
-        return self._cost(first, prepare, kept, each)
-
-    def _evaluate(self, model: Model, cut: int) -> float:
-        """Seconds an item."""
-        _, seconds = _timed(partial(self.task.evaluate, model, self.cuts[cut], "validation"))
-        return seconds / self.judged[cut]
+        _, evaluated = _timed(partial(self.task.evaluate, model, self.cuts[self.wide], "validation"))
+        return self._cost(first, prepare, kept, evaluated / self.judged[self.wide])
 
     def _affordable(self, first: float) -> int:
         """The largest cut for a second preparation; the next one in any case, where there is one."""
