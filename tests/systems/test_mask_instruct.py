@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from twofold.decoding import Masked, score_candidates
 from twofold.errors import UserError
 from twofold.objectives import IGNORED
 from twofold.parts import TiedHead, presets
-from twofold.tasks import instructed, load
+from twofold.tasks import instructed, load, reference
 from twofold.tasks import task as task_named
 from twofold.tasks.classify import ClassifyModel, OneLabel, PromptReader, PromptStore, settings
 from twofold.tasks.examples import small_model
@@ -198,3 +199,21 @@ def test_letters_are_as_many_as_asked() -> None:
         mix = InstructionMix(tokenizer, tasks_of(rows), tokens=200, letters=share)
         answers = [mix.draw(random).answer for _ in range(200)]
         assert low <= sum(a not in names for a in answers) <= high
+
+
+def test_it_says_what_it_waits_for(monkeypatch: Any, tmp_path: Path) -> None:
+    for module in (reference, instructed):
+        monkeypatch.setattr(module, "cache_dir", lambda: tmp_path)
+    monkeypatch.setitem(reference.CORPORA, "library", lambda: ([], "a fingerprint"))
+    system = replace(configure("mask-instruct").small(), backbone="tiny-encoder-2")
+    assert "is yet to be trained here" in system.waits_for(0)
+    assert configure("mask-instruct", backbone="encoder-1x32").waits_for(0) is None, "made with the arm, on its time"
+    tokenizer = train_bpe(labelled().columns["text"], 320)
+    net = presets.encoder(tokenizer.vocab_size, 32, 1, 4, head="tied")
+    start = MaskedModel(net.eval(), tokenizer, {"length": 128})
+    monkeypatch.setattr(reference, "model", lambda name, seed: start.copy())
+    monkeypatch.setattr(reference, "made", lambda name, seed: True)
+    assert system.waits_for(0) is not None
+    instructed.reference_model("tiny-encoder-2", system.plan(), 0)
+    assert system.waits_for(0) is None
+    assert system.waits_for(1) is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from twofold.catalog import Arm
 from twofold.catalog.register import baseline
 from twofold.data import Rows
 from twofold.errors import UserError
@@ -337,6 +338,24 @@ def test_a_system_for_another_task_is_refused(file, tmp_path) -> None:
 def test_a_backbone_that_is_no_arm_is_refused_with_the_arm_it_can_be(arm, says) -> None:
     with pytest.raises(UserError, match=says):
         choose("search", [arm])
+
+
+def test_an_arm_that_waits_for_a_model_takes_part_where_it_is_named(file, tmp_path, quick, monkeypatch) -> None:
+    from twofold.systems.baselines.bm25 import Bm25
+    from twofold.trials import compare as module
+
+    class Waits(Bm25):
+        def waits_for(self, seed: int) -> str:
+            return "its model is yet to be trained here, once, for minutes"
+
+    arms = [*choose("search", ["bm25"]), (Arm("bm25", b=0.5), Waits(b=0.5))]
+    monkeypatch.setattr(module, "choose", lambda task, systems: arms)
+    found = compare("search", file, minutes=0.1, out=tmp_path / "out")
+    assert [row["label"] for row in found["rows"]] == ["bm25"]
+    assert any(note.startswith("bm25 (b=0.5) takes no part: its model is yet to be") for note in found["notes"])
+    assert any(note.endswith("name it in --systems for that") for note in found["notes"])
+    named = compare("search", file, systems=["bm25", "bm25(b=0.5)"], minutes=0.1, out=tmp_path / "other")
+    assert [row["label"] for row in named["rows"]] == ["bm25", "bm25 (b=0.5)"]
 
 
 def test_costly_arms_take_part_where_they_are_named() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from twofold.objectives.loss import IGNORED
 from twofold.objectives.masked import Tokens
 from twofold.parts import Head, LMHead, MLMHead, SequenceModel, TiedHead
 from twofold.tasks import reference
+from twofold.tasks.model import Model
 from twofold.tasks.represent import MaskedModel
 from twofold.training import History, Recipe, train
 
@@ -176,30 +178,44 @@ def instruct(
 
 def families(names: Sequence[str]) -> tuple[list[LabelledTask], str]:
     """The training parts of made text tasks, and the fingerprint of them all."""
+    tasks, fingerprint = _families(tuple(names))
+    return list(tasks), fingerprint
+
+
+@lru_cache(maxsize=1)
+def _families(names: tuple[str, ...]) -> tuple[tuple[LabelledTask, ...], str]:
     sets = [read(name) for name in names]
-    tasks = [task.named(WORDS.get(rows.name, {})) for rows in sets for task in tasks_of(rows.part("train"))]
+    tasks = tuple(task.named(WORDS.get(rows.name, {})) for rows in sets for task in tasks_of(rows.part("train")))
     return tasks, "+".join(rows.fingerprint for rows in sets)
+
+
+def made(base: str, plan: Plan, seed: int) -> bool:
+    """Whether the instructed reference model is in the cache, so that nothing is trained for it."""
+    return reference.made(base, seed) and (_place(reference.model(base, seed), base, plan, seed) / "model").exists()
+
+
+def _place(start: Model, base: str, plan: Plan, seed: int) -> Path:
+    """Where the cache keeps it."""
+    code = [Path(module.__file__ or "").read_bytes() for module in (instructions, answers)]
+    weights = digest(*(p.detach().numpy().tobytes() for p in start.net.parameters()))
+    asked = json.dumps(asdict(plan), sort_keys=True)
+    key = digest(asked, families(plan.families)[1], weights, *code, Path(__file__).read_bytes())[:16]
+    return cache_dir() / "reference" / f"{base}-instructed-{seed}-{key}"
 
 
 def reference_model(base: str, plan: Plan, seed: int) -> MaskedModel:
     """The reference model `base` of that seed, instructed: from the cache, or made now (about a minute) and kept."""
     start = reference.model(base, seed)
-    tasks, fingerprint = families(plan.families)
-    code = [Path(module.__file__ or "").read_bytes() for module in (instructions, answers)]
-    weights = digest(*(p.detach().numpy().tobytes() for p in start.net.parameters()))
-    key = digest(json.dumps(asdict(plan), sort_keys=True), fingerprint, weights, *code, Path(__file__).read_bytes())[
-        :16
-    ]
-    place = cache_dir() / "reference" / f"{base}-instructed-{seed}-{key}"
+    place = _place(start, base, plan, seed)
     place.mkdir(parents=True, exist_ok=True)
     with reference.alone(place):
         if not (place / "model").exists():
             assert isinstance(start.net, SequenceModel)
             assert start.tokenizer is not None
             net = with_words(start.net)
-            history = instruct(net, start.tokenizer, tasks, plan, seed)
-            made = MaskedModel(net, start.tokenizer, start.spec, start.history, start.notes)
+            history = instruct(net, start.tokenizer, families(plan.families)[0], plan, seed)
+            given = MaskedModel(net, start.tokenizer, start.spec, start.history, start.notes)
             last = round(float(history.curve[-1]["loss"]), 4) if history is not None else None
-            made.remember("instructed", {"seed": seed, **asdict(plan)}, {"loss": last})
-            made.save(place / "model")
+            given.remember("instructed", {"seed": seed, **asdict(plan)}, {"loss": last})
+            given.save(place / "model")
     return MaskedModel.restore(folder.read(place / "model"))

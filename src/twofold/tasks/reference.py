@@ -107,8 +107,7 @@ NAMES = tuple(PLANS)
 def _trained(name: str, seed: int) -> Path:
     plan = PLANS[name]
     texts, fingerprint = CORPORA[plan.corpus]()
-    key = digest(json.dumps(plan.identity(), sort_keys=True), fingerprint, str(seed))[:16]
-    place = cache_dir() / "reference" / f"{name}-{seed}-{key}"
+    place = _place(name, fingerprint, seed)
     place.mkdir(parents=True, exist_ok=True)
     with alone(place), progress.stage(f"reference model {name}, seed {seed}", total=1) as stage:
         now = trace(plan)
@@ -120,6 +119,18 @@ def _trained(name: str, seed: int) -> Path:
             make(name, plan, texts, seed, place)
         stage.advance()
     return place / "model"
+
+
+def _place(name: str, fingerprint: str, seed: int) -> Path:
+    """Where the cache keeps a model that learns from the corpus of that fingerprint."""
+    key = digest(json.dumps(PLANS[name].identity(), sort_keys=True), fingerprint, str(seed))[:16]
+    return cache_dir() / "reference" / f"{name}-{seed}-{key}"
+
+
+def made(name: str, seed: int) -> bool:
+    """Whether a reference model is in the cache, so that nothing is trained for it."""
+    _, fingerprint = CORPORA[PLANS[name].corpus]()
+    return (_place(name, fingerprint, seed) / "model").exists()
 
 
 def model(name: str, seed: int = 0) -> Model:

@@ -93,6 +93,10 @@ class ModelSystem(System, ABC):
             return None
         return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {modality}s"
 
+    def waits_for(self, seed: int) -> str | None:
+        """What it starts from, where that is yet to be made and takes minutes of its own; None: it can begin."""
+        return None
+
     @abstractmethod
     def fit(
         self,

@@ -98,6 +98,7 @@ class _Comparison:
         self.data = self.task.read(source if source is not None else self.task.default_data, columns)
         self.metric = self.task.metric_of(self.data)
         self.notes: list[str] = list(self.task.describe(self.data)["notes"])
+        self.usual = systems is None
         self.named = systems is not None and list(systems) != ["all"]
         self.arms = self._able()
         self.spent_before = self._open(fresh)
@@ -134,6 +135,8 @@ class _Comparison:
         able = []
         for arm, system in self.arms:
             reason = system.serves(self.data)
+            if reason is None and self.usual and (wait := system.waits_for(self.seed)) is not None:
+                reason = f"{wait}; name it in --systems for that"
             if reason is None:
                 able.append((arm, system))
             elif self.named:

@@ -19,7 +19,7 @@ from twofold.data.instructions import tasks_of
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import sequence_model
-from twofold.tasks import Change, Fitted, Model, backbones, instructed
+from twofold.tasks import Change, Fitted, Model, backbones, instructed, reference
 from twofold.tasks.classify import (
     ClassifyData,
     ClassifyModel,
@@ -91,6 +91,11 @@ class MaskInstruct(ClassifySystem, Change):
         if reason is None and not isinstance(data.target, OneLabel):
             return "it answers with one label, and these have several or a number"
         return reason
+
+    def waits_for(self, seed: int) -> str | None:
+        if self.backbone not in reference.NAMES or instructed.made(str(self.backbone), self.plan(), seed):
+            return None
+        return "the instructed model that it starts from is yet to be trained here, once, for minutes"
 
     def plan(self) -> instructed.Plan:
         """How the backbone is instructed."""
