@@ -37,6 +37,18 @@ def test_documents_are_indexed_searched_added_and_removed(run, notes, here) -> N
     assert len((here / "f.jsonl").read_text().splitlines()) == 2
 
 
+def test_rows_without_ids_do_not_take_the_places_of_others(run, here) -> None:
+    (here / "one.csv").write_text("text\na lamp\na river\n")
+    (here / "two.csv").write_text("text,key\na boat,x\na door,y\n")
+    assert run("index", "one.csv", "-o", "i").code == 0
+    ran = run("index", "two.csv", "-o", "i", "--add")
+    assert ran.code == 2
+    assert "two.csv has no column 'id'" in ran.error
+    assert "i holds 2 documents of such names" in ran.error
+    assert ran.error.count("\n") == 1
+    assert run("index", "two.csv", "-o", "i", "--add", "--columns", "id=key", "--json").json["documents"] == 4
+
+
 def test_a_model_reranks_what_another_found(run, notes, encoder) -> None:
     run("index", notes, "-o", "words")
     assert run("index", notes, "-m", encoder, "-o", "meanings").code == 0

@@ -149,6 +149,18 @@ def fails(path: Path, content: str | bytes | None) -> str:
             "a.csv is not UTF-8: line 2, byte 1 is 0xFF; re-encode it: iconv -f LATIN1 -t UTF-8 a.csv > utf8-a.csv",
         ),
         (
+            "a.csv",
+            b"PK\x03\x04more",
+            "a.csv is a zip archive (as spreadsheets are: save the sheet as csv), not text; give a file of text, "
+            "such as csv or jsonl",
+        ),
+        (
+            "a.csv",
+            b"\x1f\x8bmore",
+            "a.csv is packed by gzip (let its name end in .gz), not text; give a file of text, such as csv or jsonl",
+        ),
+        ("a.csv", b"text\n\0\1\2\n", "a.csv is binary data, not text; give a file of text, such as csv or jsonl"),
+        (
             "a.txt",
             "text".encode("utf-16"),
             "a.txt is not UTF-8 but UTF-16; re-encode it: iconv -f UTF-16 -t UTF-8 a.txt > utf8-a.txt",

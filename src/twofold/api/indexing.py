@@ -62,7 +62,7 @@ def index(
             chosen = _model(model) if model is not None else None
             there = engines.opened(out, chosen, engine)
             gone = sources.ids(remove) if remove is not None else []
-            new = sources.documents(data, columns) if data is not None else {}
+            new = sources.documents(data, columns, there) if data is not None else {}
             if gone:
                 there.remove(gone)
             if new:

@@ -70,13 +70,27 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path and its rights") from None
 
 
+_SAMPLE = 1 << 16
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive (as spreadsheets are: save the sheet as csv)",
+    b"\x1f\x8b": "packed by gzip (let its name end in .gz)",
+    b"%PDF": "a PDF",
+    b"PAR1": "a parquet file (let its name end in .parquet)",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+}
+
+
 def read_text(path: Path) -> str:
-    """A file's text. Raises UserError where it is missing, empty or not UTF-8 (with the line and the byte)."""
+    """A file's text. Raises UserError where it is missing, empty, no text or not UTF-8 (with the line and byte)."""
     data = read_bytes(path)
     if not data.strip():
         raise UserError(f"{path} is empty; give a file with data in it")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{path} is not UTF-8 but UTF-16; re-encode it: {_iconv(path, 'UTF-16')}")
+    kind = next((kind for start, kind in _NO_TEXT.items() if data.startswith(start)), None)
+    if kind is not None or b"\0" in data[:_SAMPLE]:
+        raise UserError(f"{path} is {kind or 'binary data'}, not text; give a file of text, such as csv or jsonl")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

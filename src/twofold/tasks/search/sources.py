@@ -9,10 +9,13 @@ from pathlib import Path
 from twofold.data import NAMES, Rows, captions, collections, read
 from twofold.errors import UserError
 from twofold.tasks.search.data import unique
+from twofold.tasks.search.kept import KeptIndex
 
 
-def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Documents by id.
+def documents(
+    source: str | Path | Rows, columns: Mapping[str, str] | None = None, there: KeptIndex | None = None
+) -> dict[str, str]:
+    """Documents by id, to be added to the index that is `there`, if any.
 
     A collection's own documents; of captioned pictures, a picture's captions; of a table, the column `document` or else
     `text`, with `id`, `name` or the row's number; of a folder of texts, a document a file; of Python code, a document a
@@ -20,7 +23,8 @@ def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = Non
     Empty documents are left out with a warning.
 
     Raises:
-        UserError: nothing to read, or an id that stands for two different texts.
+        UserError: nothing to read, an id that stands for two different texts, or rows without ids whose numbers the
+            index has for others.
     """
     if not isinstance(source, Rows):
         path = Path(source)
@@ -41,6 +45,12 @@ def documents(source: str | Path | Rows, columns: Mapping[str, str] | None = Non
     column = next((c for c in (("name", "id") if derived else ("id", "name")) if c in rows.columns), None)
     given = [str(id) for id in rows.columns[column]] if column is not None else [str(i) for i in range(len(rows))]
     named = unique(given) if derived else given
+    if there is not None and column is None and len(free := there.missing(given)) < len(given):
+        raise UserError(
+            f"{rows.source} has no column 'id', so its rows are called by their numbers, and {there.where} holds "
+            f"{len(given) - len(free)} documents of such names, which they would replace; name a column of ids with "
+            "--columns id=YOURS, or build the index again with --fresh"
+        )
     kept, notes = collections.merged(zip(named, texts, strict=True), "document", rows.source)
     return _noted(kept, notes, rows.source)
 
