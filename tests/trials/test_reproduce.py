@@ -292,6 +292,18 @@ def test_a_study_takes_other_data_unless_it_makes_its_own(coin, guesses, tmp_pat
     assert set(asked[0].columns["label"]) == {"apple", "pear"}
 
 
+def test_the_same_code_on_another_machine_is_no_other_try(coin, guesses, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, data="kinds"))
+    reproduce("coin", folder=tmp_path)
+    record = reproduce("coin", folder=tmp_path, data=str(guesses))
+    near = {label: [v * (1 + 1e-6) for v in trace] for label, trace in record["traces"].items()}
+    records.write({**record, "traces": near}, tmp_path)
+    again = reproduce("coin", folder=tmp_path)
+    assert again["tries"] == []
+    assert again["checks"] == record["checks"]
+
+
 def test_what_was_tried_before_stays_in_the_record(coin, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(records, "commit", lambda: "abc")
     reproduce("coin", folder=tmp_path)

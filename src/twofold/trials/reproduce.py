@@ -160,7 +160,8 @@ class _Reproduction:
         verdict = self._verdict(*(runs[arm.label] for arm, _ in arms))
         before, configuration = self.before or {}, [arm.label for arm, _ in arms]
         tried, elsewhere = list(before.get("tries", [])), checks_elsewhere(before)
-        same_code = before.get("traces") == self._trace_digests()
+        known = before.get("traces", {})
+        same_code = all(traces.close(known.get(label), now) for label, now in self._trace_digests().items())
         if before and not (same_code and _asked(before["claim"]) == _asked(self.claim.as_dict())):
             told = {k: before[k] for k in ("verdict", "why", "effect", "commit", "configuration") if k in before}
             tried.append({**told, "data": before["claim"]["data"], "budget": before["claim"].get("budget")})
