@@ -95,7 +95,7 @@ class AdaptiveMargin(SearchSystem):
             Arm("adaptive-margin", **{**BENCH, "backbone": "encoder-2x128"}),
             Arm("bm25"),
         ),
-        tune={"margin": (0.25, 0.5, 0.75, 1.0), "lr": (3e-4, 1e-3, 2e-3)},
+        tune={"margin": (0.25, 0.5, 0.75, 1.0), "lr": (3e-5, 1e-4, 3e-4, 1e-3)},
         trial={"batch": 16},
         minutes=5,
     )

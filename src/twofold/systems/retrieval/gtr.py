@@ -84,6 +84,6 @@ class Gtr(SearchSystem):
         metric="mrr@10",
         by=0.02,
         budget=Steps(400),
-        tune={"lr": (5e-4, 1e-3, 2e-3)},
+        tune={"lr": (1e-4, 2e-4, 5e-4, 1e-3)},
         minutes=5,
     )
