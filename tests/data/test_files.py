@@ -159,7 +159,7 @@ def fails(path: Path, content: str | bytes | None) -> str:
             b"\x1f\x8bmore",
             "a.csv is packed by gzip (let its name end in .gz), not text; give a file of text, such as csv or jsonl",
         ),
-        ("a.csv", b"text\n\0\1\2\n", "a.csv is binary data, not text; give a file of text, such as csv or jsonl"),
+        ("a.csv", b"text\n\0\1\xff\n", "a.csv is binary data, not text; give a file of text, such as csv or jsonl"),
         (
             "a.txt",
             "text".encode("utf-16"),

@@ -89,18 +89,24 @@ def read_text(path: Path) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{path} is not UTF-8 but UTF-16; re-encode it: {_iconv(path, 'UTF-16')}")
     kind = next((kind for start, kind in _NO_TEXT.items() if data.startswith(start)), None)
-    if kind is not None or b"\0" in data[:_SAMPLE]:
-        raise UserError(f"{path} is {kind or 'binary data'}, not text; give a file of text, such as csv or jsonl")
+    if kind is not None:
+        raise _no_text(path, kind)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         data = error.object  # without the mark that may open the file
+        if b"\0" in data[:_SAMPLE]:
+            raise _no_text(path, "binary data") from None
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         raise UserError(
             f"{path} is not UTF-8: line {line}, byte {column} is 0x{data[error.start]:02X}; "
             f"re-encode it: {_iconv(path, 'LATIN1')}"
         ) from None
+
+
+def _no_text(path: Path, kind: str) -> UserError:
+    return UserError(f"{path} is {kind}, not text; give a file of text, such as csv or jsonl")
 
 
 def missing(path: Path) -> UserError:
