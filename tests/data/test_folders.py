@@ -114,7 +114,7 @@ def test_a_document_without_a_query_stays_and_one_without_text_does_not(tmp_path
             r"different tables: films\.csv has the column 'title', ratings\.csv does not; name one",
         ),
         ({"a_py": "x = 1\n"}, "hold no function; add some"),
-        ({"a_txt": b"\xff\x00"}, r"none of the 1 files in .* can be read; the first: .* is not UTF-8"),
+        ({"a_txt": b"\xff\x00"}, r"none of the 1 files in .* can be read; the first: .* is binary data"),
         ({"train_csv": "text\nx\n", "test_csv": ""}, r"test\.csv is empty"),
     ],
 )
