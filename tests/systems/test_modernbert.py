@@ -156,6 +156,15 @@ def test_it_classifies_after_filling_in() -> None:
     assert task("classify").evaluate(fitted, data).figures["accuracy"] > 0.5
 
 
+def test_few_short_texts_are_classified_all_the_same() -> None:
+    texts, labels = [f"a {name} {i}" for i in range(4) for name in ("lamp", "river")], ["light", "water"] * 4
+    parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    data = task("classify").read(Rows.of({"text": texts, "label": labels, "split": parts}, name="few"))
+    system = replace(configure("modernbert").small(), length=64)
+    model = system.fit(data, Steps(4)).model
+    assert set(model.labels) == {"light", "water"}
+
+
 def test_images_are_refused() -> None:
     with pytest.raises(UserError, match="reads texts"):
         small().start(task("classify").read(small_images()), 0)

@@ -59,7 +59,10 @@ def batches(given: ModernBert, model: ClassifyModel, data: ClassifyData, seed: i
     labelled = LabelledBatches(training_store(model, data), data, given.batch, seed, like=True)
     if not given.pretrain:
         return labelled
-    windows = PackedWindows(model.tokenizer, list(data.part("train")[0]), given.length, given.batch, seed)
+    texts = list(data.part("train")[0])
+    there = sum(len(ids) + 1 for ids in model.tokenizer.encode(texts, specials=False))
+    # Few short texts fill no whole window, and still have labels to learn from.
+    windows = PackedWindows(model.tokenizer, texts, min(given.length, there), given.batch, seed)
 
     def batch(step: int, progress: float) -> WindowBatch | LabelledBatch:
         return windows(step, progress) if progress < given.pretrain else labelled(step, progress)
