@@ -9,7 +9,7 @@ import torch
 
 from twofold.errors import UserError
 from twofold.measure import costs
-from twofold.parts import S6, SSD, Hydra, Mask, scans
+from twofold.parts import S6, SSD, Hydra, Mask, fused, scans
 from twofold.parts.scans import selective_scan, ssd, ssd_matrix
 from twofold.parts.states import StateCache
 
@@ -70,7 +70,7 @@ def test_selective_scan_has_the_right_gradient(monkeypatch):
 def test_the_compiled_scan_is_the_same(batch, time, inner, states, threads, monkeypatch):
     pytest.importorskip("numba")
     before = torch.get_num_threads()
-    monkeypatch.setattr(scans, "_LONG", 0)
+    monkeypatch.setattr(fused, "_LONG", 0)
     shapes = [(batch, time, inner)] * 2 + [(states, inner)] + [(batch, time, states)] * 2 + [(batch, states, inner)]
     given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
     given[1], given[2] = given[1].abs(), -4 * given[2].abs()
@@ -94,7 +94,7 @@ def test_the_compiled_scan_is_the_same(batch, time, inner, states, threads, monk
 def test_the_compiled_scan_works_in_inference_mode(threads, monkeypatch):
     pytest.importorskip("numba")
     before = torch.get_num_threads()
-    monkeypatch.setattr(scans, "_LONG", 0)
+    monkeypatch.setattr(fused, "_LONG", 0)
     given = [drawn(1, 9, 300), drawn(1, 9, 300).abs(), -drawn(2, 300).abs(), drawn(1, 9, 2), drawn(1, 9, 2)]
     try:
         torch.set_num_threads(threads)
@@ -111,7 +111,7 @@ def test_the_compiled_scan_hides_no_operations_and_no_second_derivative(monkeypa
     given = [drawn(*shape, seed=i).float().requires_grad_() for i, shape in enumerate(shapes)]
     counts = []
     for long in (1 << 60, 0):
-        monkeypatch.setattr(scans, "_LONG", long)
+        monkeypatch.setattr(fused, "_LONG", long)
         counts.append(costs.flops(selective_scan, *given))
     assert counts[0] == counts[1] > 0
     first = torch.autograd.grad(selective_scan(*given)[0].square().sum(), given, create_graph=True)
@@ -119,17 +119,55 @@ def test_the_compiled_scan_hides_no_operations_and_no_second_derivative(monkeypa
         first[0].sum().backward()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_decays_are_the_same(threads, monkeypatch):
+    pytest.importorskip("numba")
+    before = torch.get_num_threads()
+    monkeypatch.setattr(fused, "_LONG", 0)
+    met, log = drawn(2, 9, 2, 7, 7).tril(), -drawn(2, 9, 2, 3, 7, seed=1).abs().cumsum(-1)
+    found = []
+    try:
+        torch.set_num_threads(threads)
+        for dtype in (FINE, torch.float32):
+            leaves = [t.detach().to(dtype).requires_grad_() for t in (met, log)]
+            matrix = scans._decayed(*leaves)
+            assert ("Fused" in type(matrix.grad_fn).__name__) == (dtype == torch.float32)
+            (matrix.sin() * drawn(*matrix.shape, seed=2).to(dtype)).sum().backward()
+            found.append([matrix, leaves[0].grad.tril(), leaves[1].grad])
+    finally:
+        torch.set_num_threads(before)
+    for exact, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_compiled_decays_hide_no_operations_and_have_second_derivatives(monkeypatch):
+    pytest.importorskip("numba")
+    met, log = drawn(1, 2, 1, 5, 5).tril().float(), -drawn(1, 2, 1, 3, 5, seed=1).abs().cumsum(-1).float()
+    x, dt, b, c = (drawn(1, 20, *s, seed=i).float() for i, s in enumerate([(2, 3), (2,), (1, 4), (1, 4)]))
+    counts, second = [], []
+    for long in (1 << 60, 0):
+        monkeypatch.setattr(fused, "_LONG", long)
+        counts.append(costs.flops(ssd, x, dt.abs(), -torch.ones(2), b, c))
+        leaves = [met.clone().requires_grad_(), log.clone().requires_grad_()]
+        first = torch.autograd.grad(scans._decayed(*leaves).square().sum(), leaves, create_graph=True)
+        (first[0].tril() * met).sum().backward()
+        second.append([leaves[0].grad.tril(), leaves[1].grad])
+    assert counts[0] == counts[1] > 0
+    for plain, compiled in zip(*second, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
 def test_without_numba_long_inputs_are_scanned_all_the_same(monkeypatch):
     monkeypatch.setitem(sys.modules, "twofold.parts.fused_scan", None)
-    monkeypatch.setattr(scans, "_LONG", 0)
-    scans._compiled.cache_clear()
+    monkeypatch.setattr(fused, "_LONG", 0)
+    fused._loaded.cache_clear()
     try:
         shapes = [(1, 9, 4), (1, 9, 4), (2, 4), (1, 9, 2), (1, 9, 2)]
         given = [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
         y, _ = selective_scan(*(t.float() for t in given))
         torch.testing.assert_close(y.double(), selective_scan(*given)[0], rtol=1e-4, atol=1e-4)
     finally:
-        scans._compiled.cache_clear()
+        fused._loaded.cache_clear()
 
 
 def test_strong_decays_neither_overflow_nor_vanish_into_nan():

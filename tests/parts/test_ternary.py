@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from twofold.data.tokenizers import ByteTokenizer
 from twofold.errors import UserError
-from twofold.parts import BitLinear, Dense, MedianBitLinear, PackedBitLinear, Ternary, build, decoder, unpacked
+from twofold.parts import BitLinear, Dense, MedianBitLinear, PackedBitLinear, Ternary, build, decoder, fused, unpacked
 from twofold.parts.linear import linear
 from twofold.parts.packed import PRODUCTS, use_product
 from twofold.parts.ternary import activation_levels, pack_digits, table_product, ternary_levels, unpack_digits
@@ -100,7 +100,11 @@ def test_packed_is_the_same_to_the_last_bit(cls, options, product: str) -> None:
 
 @pytest.mark.parametrize("columns", [5, 13, 640])
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_looking_up_is_the_same_product_to_the_last_bit(rows: int, columns: int) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_looking_up_is_the_same_product_to_the_last_bit(rows: int, columns: int, compiled: bool, monkeypatch) -> None:
+    if compiled:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(fused, "_LONG", 0 if compiled else 1 << 60)
     part = made(inputs=columns, outputs=33)
     packed = part.pack()
     x = torch.randint(-127, 128, (rows, columns)).float()
@@ -110,6 +114,19 @@ def test_looking_up_is_the_same_product_to_the_last_bit(rows: int, columns: int)
     assert torch.equal(packed(few[0]), part(few[0]))
     assert torch.equal(packed(torch.cat((few, many)))[:rows], packed(few))
     assert packed(few[None]).shape == (1, rows, 33)
+
+
+def test_many_rows_are_looked_up_in_pieces(monkeypatch) -> None:
+    pytest.importorskip("numba")
+    from twofold.parts import fused_ternary
+
+    torch.manual_seed(0)
+    codes, worth = torch.randint(0, 243, (7, 50), dtype=torch.uint8), torch.randn(2, 7, 256)
+    whole = fused_ternary.look_up(codes, worth)
+    monkeypatch.setattr(fused_ternary, "_PIECE", 7 * 8)
+    assert torch.equal(fused_ternary.look_up(codes, worth), whole)
+    expected = torch.stack([worth[:, k][:, codes[k].long()] for k in range(7)]).sum(0)
+    torch.testing.assert_close(whole, expected)
 
 
 def test_packed_models_are_saved_and_opened(tmp_path) -> None:

@@ -6,21 +6,18 @@ zero (as for padding) leaves the state as it is.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from twofold.parts import kernels
+from twofold.parts.fused import fused_pass
 
 _RUN = 16  # positions that a scan goes through one after another, in all runs at once
 _FITS = 1 << 17  # numbers of a block of a selective scan
-_LONG = 1 << 17  # states of a sequence from which on a compiled pass is worth its loading
 _KEPT = 1 << 18  # numbers of a piece of an SSD scan, which stay in a processor's cache
 _WIDE = 32  # runs that are joined by one matrix
 
@@ -45,26 +42,9 @@ def selective_scan(
     """
     if state is None:
         state = u.new_zeros(len(u), *a.shape)
-    fused = _compiled("fused_scan", "FusedScan") if _plain(u.numel() * len(a), u, dt, a, b, c, state) else None
+    fused = fused_pass("fused_scan", "FusedScan", u.numel() * len(a), u, dt, a, b, c, state)
     y, last = (fused or _SelectiveScan).apply(u, dt, a, b, c, state, starts)
     return y, last
-
-
-def _plain(numbers: int, *tensors: Tensor) -> bool:
-    """Whether a compiled pass may do it, and is worth its loading."""
-    # What counts operations or follows shapes without data (a dispatch mode) sees nothing of a compiled pass.
-    able = all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
-    return able and numbers >= _LONG and _get_current_dispatch_mode() is None
-
-
-@cache
-def _compiled(module: str, name: str) -> type[torch.autograd.Function] | None:
-    """A compiled pass, or None where numba is not installed, or finds no folder for what it compiles."""
-    try:
-        found: type[torch.autograd.Function] = getattr(import_module(f"twofold.parts.{module}"), name)
-    except (ImportError, RuntimeError):
-        return None
-    return found
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -252,7 +232,7 @@ def ssd(
 
 
 def _decayed(met: Tensor, log: Tensor) -> Tensor:
-    fused = _compiled("fused_decay", "FusedDecay") if _plain(log.numel() * log.shape[-1], met, log) else None
+    fused = fused_pass("fused_decay", "FusedDecay", log.numel() * log.shape[-1], met, log)
     return kernels.decayed(met, log) if fused is None else cast(Tensor, fused.apply(met, log))
 
 

@@ -8,7 +8,7 @@ https://arxiv.org/abs/2411.05882 (the median as scale)
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.compact import CompactMatrix
+from twofold.parts.fused import fused_pass
 from twofold.parts.linear import Dense, Linear, linear_kind
 from twofold.parts.packed import PRODUCTS, PackedLinear
 
@@ -195,7 +196,7 @@ class Ternary(CompactMatrix):
         rows, columns: its shape.
 
     Tensors:
-        codes: uint8 `[rows, ⌈columns / 5⌉]`, each below 243.
+        codes: uint8 `[⌈columns / 5⌉, rows]`, each below 243; in this order a product of one token reads them.
     """
 
     codes: Tensor
@@ -205,17 +206,17 @@ class Ternary(CompactMatrix):
         at_least_one("Ternary", rows=rows, columns=columns)
         self.rows, self.columns = rows, columns
         # All digits 1 stand for zeros: 1 + 3 + 9 + 27 + 81.
-        self.register_buffer("codes", torch.full((rows, -(-columns // DIGITS)), 121, dtype=torch.uint8))
+        self.register_buffer("codes", torch.full((-(-columns // DIGITS), rows), 121, dtype=torch.uint8))
 
     @classmethod
     def of(cls, levels: Float[Tensor, "rows columns"]) -> Ternary:
         """A matrix whose entries are −1, 0 and 1 already."""
         made = cls(*levels.shape)
-        made.codes = pack_digits(levels)
+        made.codes = pack_digits(levels).T.contiguous()
         return made
 
     def take(self, which: slice | Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n columns"]:
-        return unpack_digits(self.codes[which], self.columns, dtype)
+        return unpack_digits(self.codes[:, which].T, self.columns, dtype)
 
     def check_tensors(self) -> None:
         if self.codes.dtype != torch.uint8 or int(self.codes.max()) >= 3**DIGITS:
@@ -228,12 +229,15 @@ def table_product(weight: Ternary, x: Float[Tensor, "few columns"]) -> Float[Ten
     Exact where x holds whole numbers. A few rows of x are faster so; many are not. Wei et al. 2024 (T-MAC),
     https://arxiv.org/abs/2407.00088
     """
-    count = weight.codes.shape[1]
+    count = len(weight.codes)
     fives = F.pad(x, (0, count * DIGITS - weight.columns)).unflatten(-1, (count, DIGITS))
-    worth = (fives @ _digits(x.dtype, str(x.device)).T).flatten(1)
-    index = (weight.codes.int() + 256 * torch.arange(count, dtype=torch.int32, device=x.device)).flatten()
+    worth = fives @ _digits(x.dtype, str(x.device)).T
+    fused = fused_pass("fused_ternary", "look_up", weight.codes.numel(), worth)
+    if fused is not None:
+        return cast(Tensor, fused(weight.codes, worth))
+    index = (weight.codes.int() + 256 * torch.arange(count, dtype=torch.int32, device=x.device)[:, None]).flatten()
     # Looking up numbers is several times faster than looking up rows of one.
-    return torch.stack([row.index_select(0, index).view(weight.rows, count).sum(1) for row in worth])
+    return torch.stack([row.index_select(0, index).view(count, weight.rows).sum(0) for row in worth.flatten(1)])
 
 
 class PackedBitLinear(PackedLinear):
