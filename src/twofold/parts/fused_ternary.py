@@ -19,15 +19,16 @@ _PIECE = 1 << 22  # look-ups that are worth a thread
 
 @summing
 @no_type_check
-def _look_up(codes, worth, begin, end, out):
-    """`codes` `[K, R]`, `worth` `[N, K, 256]`, `out` `[N, R]`, of which the rows from `begin` to `end` are made."""
+def _look_up(codes, worth, out):
+    """`codes` `[K, R]`, `worth` `[N, K, 256]`, `out` `[N, R]`."""
+    rows = codes.shape[1]
     for n in range(worth.shape[0]):
         sums = out[n]
-        for r in range(begin, end):
+        for r in range(rows):
             sums[r] = np.float32(0.0)
         for k in range(codes.shape[0]):
             known, found = worth[n, k], codes[k]
-            for r in range(begin, end):
+            for r in range(rows):
                 sums[r] += known[found[r]]
 
 
@@ -41,9 +42,14 @@ def look_up(codes: Tensor, worth: Tensor) -> Tensor:
     Returns:
         `[N, R]`.
     """
-    known = codes.contiguous(), worth.contiguous()
-    out = torch.empty(len(worth), codes.shape[1])
+    worth, found = worth.contiguous(), torch.empty(len(worth), codes.shape[1])
     size = max(1, _PIECE // len(codes))
-    pieces = [slice(i, min(i + size, codes.shape[1])) for i in range(0, codes.shape[1], size)]
-    each(lambda _, rows: _look_up(*arrays(*known), rows.start, rows.stop, *arrays(out)), pieces)
-    return out
+    pieces = [slice(i, i + size) for i in range(0, codes.shape[1], size)]
+
+    def work(_: int, rows: slice) -> None:
+        part, sums = codes[:, rows].contiguous(), found[:, rows].contiguous()
+        _look_up(*arrays(part, worth, sums))
+        found[:, rows] = sums
+
+    each(work, pieces)
+    return found
