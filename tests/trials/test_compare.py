@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twofold.catalog import Arm
+from twofold.catalog import Arm, resolve
 from twofold.catalog.register import baseline
 from twofold.data import Rows
 from twofold.errors import UserError
@@ -42,7 +42,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(plan, "ENDING", 0.5)
     monkeypatch.setattr(plan, "SHORTEST", 0.5)
     cheap = plan.Cost(prepare_fixed=0.05, prepare=0.1, evaluate=0.1)
-    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cheap for arm, _ in arms})
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, *_: {arm.label: cheap for arm, _ in arms})
 
 
 def test_table_folder_and_best_model(file, tmp_path, quick) -> None:
@@ -201,7 +201,7 @@ def test_what_is_kept_is_prepared_ahead_and_counted_as_it_was(file, tmp_path, qu
 
     monkeypatch.setattr(plan, "reserve", reserve)
     cost = plan.Cost(0.0, prepare=1.0, evaluate=0.1, validate=0.05, kept=1.0)
-    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cost for arm, _ in arms})
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, *_: {arm.label: cost for arm, _ in arms})
     compare("search", file, systems=["bm25", "keeper"], minutes=0.1, out=tmp_path / "out")
     assert len(keeper) == 1
     assert given["prepared"] == {"keeper": plan.Done(planned=1.0, taken=2.0)}
@@ -209,6 +209,22 @@ def test_what_is_kept_is_prepared_ahead_and_counted_as_it_was(file, tmp_path, qu
     assert given["judged"]["bm25"].taken > 0
     compare("search", file, systems=["bm25", "keeper"], minutes=0.1, out=tmp_path / "out")
     assert len(keeper) == 1  # the plan was made
+
+
+def test_an_arm_that_fails_in_the_pilot_does_not_end_the_others(file, tmp_path, keeper, monkeypatch) -> None:
+    monkeypatch.setattr(plan, "ENDING", 0.5)
+
+    def refuse(self: Any, data: Any) -> Any:
+        raise UserError("a window needs 64")
+
+    monkeypatch.setattr(resolve("keeper"), "rehearse", refuse)
+    for _ in range(2):  # what failed stays so where a run goes on
+        found = compare("search", file, systems=["bm25", "keeper"], minutes=0.1, out=tmp_path / "out")
+        by_id = {row["id"]: row for row in found["rows"]}
+        assert by_id["keeper"]["status"] == "failed: a window needs 64"
+        assert by_id["bm25"]["status"] == "measured"
+    with pytest.raises(UserError, match="a window needs 64"):
+        compare("search", file, systems=["keeper"], minutes=0.1, out=tmp_path / "alone")
 
 
 def test_the_pilot_tells_what_is_kept(file, keeper) -> None:
@@ -249,7 +265,7 @@ def test_an_arm_that_would_cost_all_others_their_data_is_left_out() -> None:
 
 def test_what_is_left_out_is_told_and_not_run(file, tmp_path, quick, monkeypatch) -> None:
     cost = {"bm25": plan.Cost(0.0, 0.0, 0.1), "gtr": plan.Cost(0.0, 0.0, 9_000.0)}
-    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, seconds: {arm.label: cost[arm.id] for arm, _ in arms})
+    monkeypatch.setattr(pilot, "pilot", lambda task, arms, data, *_: {arm.label: cost[arm.id] for arm, _ in arms})
     arms = choose("search", ["bm25", "bm25(k1=2.0)", SMALL])
     monkeypatch.setattr("twofold.trials.compare.choose", lambda task, systems: arms)
     found = compare("search", file, systems=["all"], minutes=0.1, out=tmp_path / "out")

@@ -63,12 +63,7 @@ class Measured:
     @property
     def alive(self) -> bool:
         """Whether it is still in the comparison."""
-        return not self.left_out and not self.status.startswith(("dropped", "failed"))
-
-    @property
-    def left_out(self) -> bool:
-        """Whether it was too slow to begin with."""
-        return self.status.startswith("left out")
+        return not self.status.startswith(("left out", "dropped", "failed"))
 
 
 class Place:

@@ -202,7 +202,7 @@ class _Comparison:
         if file.exists():
             kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return kept
-        found = pilots.pilot(self.task, self.arms, self.data, pilots.SHARE * self.minutes * 60)
+        found = pilots.pilot(self.task, self.arms, self.data, pilots.SHARE * self.minutes * 60, self._failed)
         names = [arm.label for arm, system in self.arms if system.trains]
         if not self.named:
             for label in planning.too_slow(found, names, self.minutes, self.spent):
@@ -218,8 +218,7 @@ class _Comparison:
 
     def _train(self, plan: dict[str, Any]) -> None:
         """Gives every trained arm the same seconds; halves the field at each rung when they are raced."""
-        started = [(arm, system) for arm, system in self.arms if system.trains]
-        trained = [(arm, system) for arm, system in started if not self.measured[arm.label].left_out]
+        trained = [(arm, system) for arm, system in self.arms if system.trains and arm.label in plan["costs"]]
         if not trained:
             return
         if plan["train_seconds"] is None:
@@ -292,10 +291,7 @@ class _Comparison:
                 evaluation = self.task.evaluate(fitted.model, self.data, "validation")
                 measured.validate_seconds = time.perf_counter() - judging
         except UserError as error:
-            if len(self.arms) == 1:
-                raise
-            measured.status = f"failed: {error}"
-            place.save(measured)
+            self._failed(arm, error)
             return
         measured.validation = evaluation.figures[self.metric]
         measured.parameters = fitted.model.parameters
@@ -309,6 +305,14 @@ class _Comparison:
         place.save_items(validation=evaluation.items)
         measured.share = share
         place.save(measured)
+
+    def _failed(self, arm: Arm, error: UserError) -> None:
+        """Leaves an arm out that cannot do its work, as long as another can."""
+        measured = self.measured[arm.label]
+        measured.status = f"failed: {error}"
+        if not any(each.alive or each.share for each in self.measured.values()):
+            raise error
+        self.places[arm.label].save(measured)
 
     def _choose(self) -> Measured | None:
         """The recommended arm, by validation alone; latencies are measured here, arms interleaved."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from twofold import progress
 from twofold.catalog import Arm
+from twofold.errors import UserError
 from twofold.tasks import ModelSystem, Task
 from twofold.tasks.inputs import keeping, kept_here
 from twofold.trials.plan import Cost
@@ -21,12 +22,18 @@ SHARE = 0.2  # of the minutes, at most, for second preparations
 LARGER = 3.0  # seconds that a second preparation may take if all of the first grows with the data
 
 
-def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, seconds: float = math.inf) -> dict[str, Cost]:
+def pilot(
+    task: Task,
+    arms: Sequence[tuple[Arm, ModelSystem]],
+    data: Any,
+    seconds: float = math.inf,
+    failed: Callable[[Arm, UserError], None] | None = None,
+) -> dict[str, Cost]:
     """Seconds of every arm on the whole data, but for its training.
 
     Of preparing, what differs between both runs grows with the data. Only the validation part is evaluated; the test
     part is taken to cost as much an item. Where a second run would end after `seconds`, all of the first is taken to
-    grow, which is more than will.
+    grow, which is more than will. An arm that cannot do it is told to `failed` and is not among the costs.
     """
     until = time.monotonic() + seconds
     samples = _Samples(task, data)
@@ -34,8 +41,13 @@ def pilot(task: Task, arms: Sequence[tuple[Arm, ModelSystem]], data: Any, second
     warm = False
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
         for arm, system in arms:
-            warm = warm or samples.warm(system)
-            costs[arm.label] = samples.cost(system, until)
+            try:
+                warm = warm or samples.warm(system)
+                costs[arm.label] = samples.cost(system, until)
+            except UserError as error:
+                if failed is None:
+                    raise
+                failed(arm, error)
             stage.advance(note=arm.label)
     return costs
 
