@@ -94,6 +94,6 @@ class Bert4Rec(RecommendSystem):
         scale="ratio",
         budget=Steps(800),
         side=(Arm("most-popular"), Arm("item-knn"), Arm("markov")),
-        tune={"lr": (1e-3, 2e-3, 4e-3, 8e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )

@@ -35,11 +35,11 @@ POOLS = {"mean": Mean, "first": Cls}
 LISTS: dict[str, Any] = {
     "backbone": "tiny-encoder-2",
     "tune_layers": 0,
-    "query_tokens": 16,
-    "document_tokens": 32,
+    "query_tokens": 24,
+    "document_tokens": 64,
     "depth": 20,
     "candidates": 8,
-    "batch": 4,
+    "batch": 8,
 }
 
 
@@ -97,11 +97,11 @@ class RankT5(RerankSystem):
         data="pydoc",
         metric="ndcg@10",
         by=0.01,
-        budget=Steps(200),
+        budget=Steps(150),
         setting={"queries": 200},
         side=(Arm("bm25"), Arm("rankt5", objective="pairwise", **LISTS)),
         tune={"positive_weight": (1.0, 3.0, 7.0), "lr": (3e-4, 1e-3, 2e-3)},
-        minutes=6,
+        minutes=10,
     )
 
 
