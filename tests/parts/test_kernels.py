@@ -35,19 +35,10 @@ def piecewise_sum(x, weight):
     return kernels.add_scaled(x.cos(), x, weight)
 
 
-def plain_gate(x, weight):
-    return x * F.silu(x.mT.contiguous().mT * weight)
-
-
-def piecewise_gate(x, weight):
-    return kernels.gated(x, x.mT.contiguous().mT * weight)
-
-
 PAIRS = {
     "norm": (plain_norm, piecewise_norm, (6,)),
     "conv": (plain_conv, piecewise_conv, (4, 6)),
     "sum": (plain_sum, piecewise_sum, (6,)),
-    "gate": (plain_gate, piecewise_gate, (6,)),
 }
 
 

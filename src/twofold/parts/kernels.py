@@ -46,14 +46,6 @@ def add_scaled(
     return total
 
 
-def gated(x: Float[Tensor, "*batch dim"], gate: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-    """`x · SiLU(gate)`."""
-    if not worth(x, gate):
-        return x * F.silu(gate)
-    product: Tensor = _Gated.apply(x, gate)
-    return product
-
-
 def decayed(
     met: Float[Tensor, "*groups size size"], log: Float[Tensor, "*groups heads size"]
 ) -> Float[Tensor, "*groups heads size size"]:
@@ -156,31 +148,6 @@ class _AddScaled(torch.autograd.Function):
             grad_weight += torch.mul(xs, gs, out=into).sum(0)
             torch.mul(gs, weight, out=into)
         return grad, grad_x, grad_weight
-
-
-class _Gated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Tensor) -> Tensor:
-        ctx.save_for_backward(x, gate)
-        product = x.new_empty(x.shape)
-        for xs, zs, out in _pieces(x, gate, product):
-            torch.mul(F.silu(zs), xs, out=out)
-        return product
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """`g z σ(z)` and `g x σ(z) (1 + z (1 - σ(z)))`."""
-        x, gate = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return again(lambda a, z: a * F.silu(z), (x, gate), grad)
-        grad_x, grad_gate = x.new_empty(x.shape), x.new_empty(x.shape)
-        for xs, zs, gs, to_x, to_gate in _pieces(x, gate, grad, grad_x, grad_gate):
-            opened = torch.sigmoid(zs)
-            passed = zs * opened
-            torch.mul(gs, passed, out=to_x)
-            torch.addcmul(opened, passed, 1 - opened, out=to_gate)
-            to_gate.mul_(gs).mul_(xs)
-        return grad_x, grad_gate
 
 
 def _plain_conv(x: Tensor, weight: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twofold.errors import UserError
-from twofold.parts import kernels
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache
 from twofold.parts.linear import Dense
@@ -90,7 +89,7 @@ class Hydra(Mixer):
         starts = None if begins is None or ends is None else torch.cat((begins, ends))
         mixed, _ = ssd(both[0], both[1], self.a.to(u.dtype), both[2], both[3], None, starts, self.chunk)
         y = shift(mixed[: len(u)], begins) + flip(shift(mixed[len(back) :], ends)) + diagonal[..., None] * u
-        return self.out(self.norm(kernels.gated(y.flatten(2).to(x.dtype), z)))
+        return self.out(self.norm(y.flatten(2).to(x.dtype) * F.silu(z)))
 
     def routing(
         self, x: Tensor, mask: AnyMask = None

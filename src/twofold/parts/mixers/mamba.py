@@ -182,7 +182,7 @@ class S6(MambaBlock):
         return y + self.skip.to(x.dtype) * x, last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.out(kernels.gated(y, gate))
+        return self.out(y * F.silu(gate))
 
     def new_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.state, self.inner)
@@ -270,7 +270,7 @@ class SSD(MambaBlock):
         return kernels.add_scaled(y.flatten(2), x.flatten(2), skip), last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.out(self.norm(kernels.gated(y, gate)))
+        return self.out(self.norm(y * F.silu(gate)))
 
     def new_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.heads, self.state, self.head_dim)
