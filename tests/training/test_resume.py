@@ -120,7 +120,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     assert same(whole, rest)
 
 
-def test_ctrl_c_finishes_the_step_saves_and_is_raised(tmp_path):
+@pytest.fixture
+def interruptible():
+    """The handler of a program that a person runs; one started in the background is given none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_is_raised(tmp_path, interruptible):
     def pressed(net, batch):
         if batch["step"] == 5:
             signal.raise_signal(signal.SIGINT)
