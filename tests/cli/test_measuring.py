@@ -95,6 +95,7 @@ def test_reproduce_prints_verdict_effect_and_repeats(run, monkeypatch) -> None:
         "folder": "there",
         "data": None,
         "columns": None,
+        "options": {},
     }
     for expected in ("stat: leans", "it is better", "kcm (keep=0.7)", "0.5000 0.6000 0.7000", "effect +0.1000"):
         assert expected in ran.out
@@ -102,6 +103,8 @@ def test_reproduce_prints_verdict_effect_and_repeats(run, monkeypatch) -> None:
     assert "give at least 1" in run("reproduce", "stat", "--seeds", "0").error
     run("reproduce", "stat", "--data", "own.csv", "--columns", "query=ask")
     assert (asked["data"], asked["columns"]) == ("own.csv", {"query": "ask"})
+    run("reproduce", "stat", "--data", "own.csv", "--set", "keep=0.5")
+    assert asked["options"] == {"keep": 0.5}
     assert "leave out --retune" in run("reproduce", "stat", "--data", "own.csv", "--retune").error
 
 

@@ -292,6 +292,22 @@ def test_a_study_takes_other_data_unless_it_makes_its_own(coin, guesses, tmp_pat
     assert set(asked[0].columns["label"]) == {"apple", "pear"}
 
 
+def test_options_of_both_arms_go_with_other_data(coin, guesses, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, data="kinds"))
+    reproduce("coin", folder=tmp_path)
+    record = reproduce("coin", folder=tmp_path, data=str(guesses), options={"bias": 0.9})
+    (check,) = [check for check in record["checks"] if "data" in check]
+    assert check["options"] == {"bias": 0.9}
+    assert check["figures"]["baseline"] == check["figures"]["method"]
+    assert {bias for bias, _ in RUNS[-len(record["seeds"]) :]} == {0.9}
+    assert "fruit, bias = 0.9" in reports.markdown(record)
+    with pytest.raises(UserError, match="unknown option 'bios'"):
+        reproduce("coin", folder=tmp_path, data=str(guesses), options={"bios": 0.9})
+    with pytest.raises(UserError, match="--data only"):
+        reproduce("coin", folder=tmp_path, options={"bias": 0.9})
+
+
 def test_the_same_code_on_another_machine_is_no_other_try(coin, guesses, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(records, "commit", lambda: "abc")
     monkeypatch.setattr(coin, "claim", dataclasses.replace(coin.claim, data="kinds"))

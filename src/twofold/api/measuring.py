@@ -146,6 +146,7 @@ def reproduce(
     records: str | Path | None = None,
     data: str | None = None,
     columns: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measures the claim of a system again, baseline and method side by side, and records the outcome.
 
@@ -163,6 +164,7 @@ def reproduce(
         data: other data than the claim's: a file, a folder or a name. What comes out goes into the record's checks; its
             verdict stays.
         columns: the task's column names to those of the other data.
+        options: with other data, in place of both arms' own, such as a backbone that knows its words.
 
     Returns:
         The record: `verdict`, `why`, `effect` with its interval, every repeat of every `arms`, `environment`, …
@@ -183,4 +185,5 @@ def reproduce(
         folder=records,
         data=data,
         columns=columns,
+        options=options,
     )

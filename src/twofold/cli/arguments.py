@@ -159,6 +159,9 @@ def reproduce(p: Parser) -> None:
     p.add_argument("system", nargs="?", help="whose claim to measure again")
     p.option("--data", help="other data than the claim's; what comes out is added to the record's checks")
     _columns(p)
+    p.option(
+        "--set", action="append", metavar="KEY=VALUE", help="with --data: an option of both arms, in place of theirs"
+    )
     p.option("--seeds", type=int, help="paired repeats; by default as the claim says")
     p.option("--first-seed", type=int, default=0, help="of the first repeat")
     p.flag("--retune", help="choose tuned options again")

@@ -7,7 +7,7 @@ from typing import Any
 
 from twofold import api
 from twofold.cli import output
-from twofold.cli.values import columns
+from twofold.cli.values import columns, settings
 from twofold.errors import UserError
 
 
@@ -98,6 +98,7 @@ def reproduce(arguments: Namespace) -> int:
         records=arguments.records,
         data=arguments.data,
         columns=columns(arguments.columns),
+        options=settings(arguments.set),
     )
     if arguments.json:
         output.as_json(record)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from twofold.catalog import Arm, Claim, resolve
 from twofold.catalog import index as catalog_index
 from twofold.checkpoints import cache_dir
 from twofold.data import NAMES, read
-from twofold.errors import UserError
+from twofold.errors import UserError, unknown
 from twofold.measure import costs, verdicts
 from twofold.tasks import Task
 from twofold.tasks import task as task_named
@@ -41,6 +41,7 @@ def reproduce(
     folder: str | Path | None = None,
     data: str | None = None,
     columns: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measures a system's claim again and records the outcome.
 
@@ -58,13 +59,14 @@ def reproduce(
         data: other data than the claim's, a file, a folder or a name. The arms take the options that the record names;
             what comes out goes into the record's checks, and its verdict stays what it is.
         columns: the task's column names to those of the other data.
+        options: in place of those of both arms, where these do not suit the other data; the check names them.
 
     Returns:
         The record.
 
     Raises:
         UserError: no such system, it has no claim, or the checkout has changes that are not committed; with other data,
-            no fresh record, or a claim that makes its own data.
+            no fresh record, a claim that makes its own data, or an option that neither arm has.
     """
     cls: Any = resolve(id)
     claim: Claim | None = cls.claim
@@ -76,7 +78,10 @@ def reproduce(
     if data is not None:
         if not fresh(id, place):
             raise UserError(f"{id} has no fresh record that other data could be added to; run: twofold reproduce {id}")
-        return _Elsewhere(id, claim, cls, repeats, first_seed, retune, place, data, columns).run(commit, dry_run)
+        elsewhere = _Elsewhere(id, claim, cls, repeats, first_seed, retune, place, data, columns, options or {})
+        return elsewhere.run(commit, dry_run)
+    if options:
+        raise UserError("the claim sets the options of its arms; others go with --data only")
     return _Reproduction(id, claim, cls, repeats, first_seed, retune, place).run(side, timings, commit, dry_run)
 
 
@@ -243,8 +248,14 @@ class _Elsewhere(_Reproduction):
         folder: Path | None,
         data: str,
         columns: Mapping[str, str] | None,
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__(id, claim, cls, repeats, first_seed, retune, folder)
+        self.options = options
+        known = {option.name for arm in claim.arms for option in fields(resolve(arm.id))}
+        for name in options:
+            if name not in known:
+                raise unknown("option", name, known)
         if self.task is not None:
             described = self.task.describe(self.task.read(data, columns))
         elif claim.data in NAMES:
@@ -259,7 +270,7 @@ class _Elsewhere(_Reproduction):
     def run(self, commit: str | None, dry_run: bool) -> dict[str, Any]:  # type: ignore[override]
         record = self.before
         assert record is not None
-        arms = [Arm(arm["id"], **arm["options"]) for arm in record["arms"]]
+        arms = [Arm(arm["id"], **{**arm["options"], **self._own(arm["id"])}) for arm in record["arms"]]
         self.traces = {
             arm.label: record["traces"].get(label) for arm, label in zip(arms, record["traces"], strict=True)
         }
@@ -273,6 +284,7 @@ class _Elsewhere(_Reproduction):
         figures = [[round(o.figures[metric], 6) for o in outcomes] for outcomes in runs]
         check = {
             "data": self.data,
+            **({"options": dict(self.options)} if self.options else {}),
             "verdict": verdict.name,
             "why": verdict.why,
             "figures": dict(zip(("baseline", "method"), figures, strict=True)),
@@ -285,6 +297,11 @@ class _Elsewhere(_Reproduction):
         if not dry_run:
             records.write(record, self.folder)
         return record
+
+    def _own(self, id: str) -> dict[str, Any]:
+        """Those of the other options that an arm has."""
+        known = {option.name for option in fields(resolve(id))}
+        return {name: value for name, value in self.options.items() if name in known}
 
 
 def _asked(claim: Mapping[str, Any]) -> Any:

@@ -165,7 +165,9 @@ def _elsewhere(record: Record) -> list[str]:
         if "data" in check:
             means = " → ".join(significant(_mean(check["figures"][arm])) for arm in ("baseline", "method"))
             shown = effect({**check, "claim": record["claim"]})
-            lines.append(f"{check['data']['name']}: {check['verdict']}, {shown} ({record['claim']['metric']} {means})")
+            own = "".join(f", {name} = {value}" for name, value in (check.get("options") or {}).items())
+            metric = record["claim"]["metric"]
+            lines.append(f"{check['data']['name']}{own}: {check['verdict']}, {shown} ({metric} {means})")
     return lines
 
 
