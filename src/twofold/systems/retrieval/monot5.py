@@ -91,7 +91,7 @@ class MonoT5(RerankSystem):
         metric="auc",
         by=0.03,
         budget=Steps(40),
-        setting={"pairs": 160},
+        setting={"pairs": 300},
         tune={"lr": (3e-4, 1e-3, 3e-3)},
         trial={"batch": 2},  # tuning takes more steps: so it sees as many pairs
         minutes=6,
