@@ -66,7 +66,7 @@ def ternary() -> None:
     plain, bits = Dense(*WIDE, bias=False).eval(), BitLinear(*WIDE, bias=False).eval()
     packed, x = bits.pack().eval(), torch.randn(1, WIDE[0])
     with torch.inference_mode():
-        entries = packed.weight.codes.numel()
+        entries = packed.weight.digits.numel()
         worth, index = torch.randn(entries // WIDE[1] * 256), torch.randint(0, 256, (entries,), dtype=torch.int32)
         arms = {
             "dense": partial(plain, x),

@@ -167,7 +167,7 @@ def test_refusals() -> None:
     with pytest.raises(UserError, match="also rounds what it reads"):
         unpacked(made().pack())
     broken = Ternary(2, 5)
-    broken.codes.fill_(250)
+    broken.digits.fill_(250)
     with pytest.raises(UserError, match="below 243"):
         broken.check_tensors()
     assert isinstance(made().pack(), PackedBitLinear)
@@ -180,3 +180,8 @@ def test_a_stack_of_matrices_has_a_scale_each() -> None:
         one, own = ternary_levels(weights[i])
         torch.testing.assert_close(scale[i], own)
         assert torch.equal(levels[i], one)
+
+
+def test_bytes_in_the_order_of_rows_are_refused_even_where_their_shape_fits() -> None:
+    with pytest.raises(RuntimeError, match="digits"):
+        Ternary(2, 10).load_state_dict({"codes": torch.full((2, 2), 121, dtype=torch.uint8)})

@@ -52,7 +52,7 @@ def test_packing_leaves_every_answer_as_it_was(data) -> None:
 def test_the_claims_layers_take_an_eighth_of_half_precision() -> None:
     for inputs, outputs in ((64, 256), (256, 256)):
         packed = BitLinear(inputs, outputs).pack()
-        stored = packed.weight.codes.numel() + 4
+        stored = packed.weight.digits.numel() + 4
         assert stored <= 2 * inputs * outputs / 8
     method = configure("bitlinear").claim.arms[1]
     assert method.options == {"hidden": 256, "dim": 256}

@@ -196,30 +196,30 @@ class Ternary(CompactMatrix):
         rows, columns: its shape.
 
     Tensors:
-        codes: uint8 `[⌈columns / 5⌉, rows]`, each below 243; in this order a product of one token reads them.
+        digits: uint8 `[⌈columns / 5⌉, rows]`, each below 243; in this order a product of one token reads them.
     """
 
-    codes: Tensor
+    digits: Tensor
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         at_least_one("Ternary", rows=rows, columns=columns)
         self.rows, self.columns = rows, columns
         # All digits 1 stand for zeros: 1 + 3 + 9 + 27 + 81.
-        self.register_buffer("codes", torch.full((-(-columns // DIGITS), rows), 121, dtype=torch.uint8))
+        self.register_buffer("digits", torch.full((-(-columns // DIGITS), rows), 121, dtype=torch.uint8))
 
     @classmethod
     def of(cls, levels: Float[Tensor, "rows columns"]) -> Ternary:
         """A matrix whose entries are −1, 0 and 1 already."""
         made = cls(*levels.shape)
-        made.codes = pack_digits(levels).T.contiguous()
+        made.digits = pack_digits(levels).T.contiguous()
         return made
 
     def take(self, which: slice | Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n columns"]:
-        return unpack_digits(self.codes[:, which].T, self.columns, dtype)
+        return unpack_digits(self.digits[:, which].T, self.columns, dtype)
 
     def check_tensors(self) -> None:
-        if self.codes.dtype != torch.uint8 or int(self.codes.max()) >= 3**DIGITS:
+        if self.digits.dtype != torch.uint8 or int(self.digits.max()) >= 3**DIGITS:
             raise UserError("bytes of ternary weights lie below 243: the file is damaged; copy or make it again")
 
 
@@ -229,13 +229,13 @@ def table_product(weight: Ternary, x: Float[Tensor, "few columns"]) -> Float[Ten
     Exact where x holds whole numbers. A few rows of x are faster so; many are not. Wei et al. 2024 (T-MAC),
     https://arxiv.org/abs/2407.00088
     """
-    count = len(weight.codes)
+    count = len(weight.digits)
     fives = F.pad(x, (0, count * DIGITS - weight.columns)).unflatten(-1, (count, DIGITS))
     worth = fives @ _digits(x.dtype, str(x.device)).T
-    fused = fused_pass("fused_ternary", "look_up", weight.codes.numel(), worth)
+    fused = fused_pass("fused_ternary", "look_up", weight.digits.numel(), worth)
     if fused is not None:
-        return cast(Tensor, fused(weight.codes, worth))
-    index = (weight.codes.int() + 256 * torch.arange(count, dtype=torch.int32, device=x.device)[:, None]).flatten()
+        return cast(Tensor, fused(weight.digits, worth))
+    index = (weight.digits.int() + 256 * torch.arange(count, dtype=torch.int32, device=x.device)[:, None]).flatten()
     # Looking up numbers is several times faster than looking up rows of one.
     return torch.stack([row.index_select(0, index).view(count, weight.rows).sum(0) for row in worth.flatten(1)])
 
