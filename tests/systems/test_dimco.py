@@ -93,6 +93,10 @@ def test_damaged_codes_are_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="damaged"):
         _ = worse.values
     worse.save(tmp_path / "codes.safetensors")
+    opened = Codes.open(tmp_path / "codes.safetensors")  # reads no code yet
+    with pytest.raises(UserError, match=r"damaged.*build the index again"):
+        _ = opened.take([0]).values
+    dataclasses.replace(worse, length=9).save(tmp_path / "codes.safetensors")
     with pytest.raises(UserError, match="build the index again"):
         Codes.open(tmp_path / "codes.safetensors")
     with pytest.raises(UserError, match="they must be 0 to 3"):

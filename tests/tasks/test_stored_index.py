@@ -11,6 +11,8 @@ import ir_measures
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_matrix
 
 import twofold
 from twofold.data import Rows
@@ -20,11 +22,13 @@ from twofold.parts import CandidateAttention, FirstM, Mean, TextEncoder, TwoTowe
 from twofold.tasks.examples import small_model, small_rows
 from twofold.tasks.search import EncoderModel, LexicalModel, lexical, segments
 from twofold.tasks.search import stored as module
+from twofold.tasks.search.index import InvertedIndex
+from twofold.tasks.search.passages import TermStore
 from twofold.tasks.search.postings import Postings, scores
 from twofold.tasks.search.sources import documents
 from twofold.tasks.search.stored import StoredIndex
 from twofold.tasks.search.texts import Texts
-from twofold.tasks.search.vectors import Dense
+from twofold.tasks.search.vectors import Dense, Sparse, sparse_tensors
 
 TEXTS = {f"doc-{i}": text for i, text in enumerate(small_rows().columns["document"][:40])}
 QUERIES = small_rows().columns["query"][:12]
@@ -182,6 +186,91 @@ def test_vectors_are_searched_where_they_are_mapped(tmp_path, monkeypatch) -> No
     index = StoredIndex.open(tmp_path / "i", model)
     assert index.search("lamp", 1)[0].id == "d7"
     assert own_memory() - before < 6_000
+
+
+def resident(file: Path) -> int:
+    """KB of a mapped file that are in memory for this process."""
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("memory is counted where the system tells")
+    lines, here, total = Path("/proc/self/smaps").read_text().splitlines(), False, 0
+    for line in lines:
+        here = line.endswith(str(file)) if "-" in line.split()[0] else here
+        total += int(line.split()[1]) if here and line.startswith("Rss:") else 0
+    return total
+
+
+def asking(vectors):
+    """A model whose every query is the first of `vectors`."""
+    model = small_model()
+    model.encode = lambda texts, side="query": vectors.take([0] * len(texts))  # type: ignore[method-assign]
+    return model
+
+
+def test_a_query_reads_the_lists_of_its_own_terms(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    columns = np.sort(random.integers(0, 20_000, (1_000, 2_000)), 1).astype(np.int32)  # 2,000 postings a term: 16 MB
+    pointers = np.arange(0, columns.size + 1, 2_000, dtype=np.int32)
+    postings = csr_matrix((np.ones(columns.size, np.float32), columns.ravel(), pointers), (1_000, 20_000))
+    Sparse(postings).save(tmp_path / "postings.safetensors")
+    model = asking(Sparse.of(torch.eye(1_000)[[3]]))
+    before = own_memory()
+    index = InvertedIndex.open(model, tmp_path)
+    assert resident(tmp_path / "postings.safetensors") < 500, "opening reads where lists begin"
+    hits = index.search(["x"], 5)
+    assert resident(tmp_path / "postings.safetensors") < 1_000
+    assert own_memory() - before < 3_000
+    counts = np.bincount(columns[3], minlength=20_000)
+    assert hits.scores[0].tolist() == np.sort(counts)[::-1][:5].tolist()
+
+
+def test_a_damaged_list_is_refused_by_who_asks_for_it(tmp_path) -> None:
+    postings = csr_matrix(np.eye(4, dtype=np.float32))
+    for bad in (-1, 4, 1 << 30):
+        postings.indices[2] = bad
+        Sparse(postings).save(tmp_path / "postings.safetensors")
+        whole, hurt = (InvertedIndex.open(asking(Sparse.of(torch.eye(4)[[n]])), tmp_path) for n in (1, 2))
+        assert whole.search(["x"], 1).positions.tolist() == [[1]]
+        for ask in (lambda index=hurt: index.search(["x"], 1), whole.vectors):
+            with pytest.raises(UserError, match=r"postings\.safetensors cannot be read .*build the index again"):
+                ask()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pointers": torch.tensor([0, 3, 2, 3, 4], dtype=torch.int32)},
+        {"pointers": torch.tensor([0, 1, 2, 3, 9], dtype=torch.int32)},
+        {"pointers": torch.tensor([0, 4], dtype=torch.int32)},
+        {"indices": torch.tensor([0.0, 1, 2, 3])},
+        {"weights": torch.ones(3)},
+        {"shape": torch.tensor([4])},
+    ],
+)
+def test_lists_that_cannot_be_are_refused_at_opening(tmp_path, changed) -> None:
+    save_file(sparse_tensors(csr_matrix(np.eye(4, dtype=np.float32))) | changed, tmp_path / "postings.safetensors")
+    with pytest.raises(UserError, match="build the index again"):
+        InvertedIndex.open(small_model(), tmp_path)
+
+
+def test_a_damaged_list_of_words_is_refused_by_who_asks_for_it(tmp_path) -> None:
+    Postings.of(["a lamp", "the river"]).save(tmp_path)
+    found = load_file(tmp_path / "postings.safetensors")
+    found["documents"][:] = 7
+    save_file({name: tensor.clone() for name, tensor in found.items()}, tmp_path / "postings.safetensors")
+    opened = Postings.open(tmp_path)
+    with pytest.raises(UserError, match=r"'lamp' is in documents that are not there.* build the index again"):
+        opened.of_word("lamp")
+    assert not len(opened.of_word("boat")[0])
+
+
+def test_a_damaged_passage_is_refused_by_who_asks_for_it(tmp_path) -> None:
+    store = TermStore.of(Sparse.of(torch.eye(3)))
+    store.ids[1] = 9
+    save_file(store.tensors(), tmp_path / "store.safetensors")
+    opened = TermStore.open(tmp_path / "store.safetensors")
+    assert opened.scores(np.array([0]), np.array([2.0]), np.array([0, 2])).tolist() == [2, 0]
+    with pytest.raises(UserError, match="build the index again"):
+        opened.scores(np.array([0]), np.array([2.0]), np.array([0, 1]))
 
 
 def test_the_ids_of_a_segment_are_looked_through_once(tmp_path) -> None:

@@ -37,11 +37,11 @@ def pack(symbols: NDArray[Any], size: int) -> Bytes:
     return np.packbits(each.reshape(len(values), values.shape[1] * bits).astype(np.uint8), axis=1)
 
 
-def unpack(packed: Bytes, length: int, size: int) -> NDArray[np.int64]:
-    """The symbols `[n, length]` that `pack` was given.
+def shaped(packed: Bytes, length: int, size: int) -> int:
+    """Bits of a symbol in bytes that have the shape of such codes; what they hold is not read.
 
     Raises:
-        UserError: bytes that are no such codes.
+        UserError: bytes of another shape.
     """
     bits = width(size)
     if packed.ndim != 2 or packed.dtype != np.uint8 or packed.shape[1] != -(-length * bits // 8):
@@ -49,6 +49,16 @@ def unpack(packed: Bytes, length: int, size: int) -> NDArray[np.int64]:
             f"{length} symbols of {bits} bits take {-(-length * bits // 8)} bytes, not {packed.dtype} "
             f"{list(packed.shape)}; the codes are damaged"
         )
+    return bits
+
+
+def unpack(packed: Bytes, length: int, size: int) -> NDArray[np.int64]:
+    """The symbols `[n, length]` that `pack` was given.
+
+    Raises:
+        UserError: bytes that are no such codes.
+    """
+    bits = shaped(packed, length, size)
     each = np.unpackbits(packed, axis=1, count=length * bits).reshape(len(packed), length, bits)
     values: NDArray[np.int64] = each.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1))
     if values.size and int(values.max()) >= size:

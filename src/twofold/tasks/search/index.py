@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.tasks.search import lexical
-from twofold.tasks.search.vectors import Codes, Dense, Sparse, Tables, best, joined, open_sparse
+from twofold.tasks.search.vectors import Codes, Dense, Sparse, Tables, best, check_rows, joined, open_sparse
 
 Encoded = Dense | Sparse | Codes
 """What a model makes of texts."""
@@ -84,17 +85,19 @@ class ExactIndex:
     def __init__(self, model: EncoderModel, vectors: Dense, width: int | None = None) -> None:
         self.model, self.vectors = model, vectors
         self.width = None if width == vectors.values.shape[-1] else width
-        self._compared: Tensor = vectors.values
-        self._scale: Tensor | None = None
-        if self.width is None:
-            return
-        if not model.net.by_dot:
+        if self.width is not None and not model.net.by_dot:
             raise UserError("only vectors that are compared by dot products can be cut; leave the width out")
+        if self.width is not None:
+            model.net.tower("document").cut(vectors.values[:0], self.width)  # refuses widths that there are not
         # The coordinates are a view of the whole vectors: what a cut costs is one number a document.
-        tower = model.net.tower("document")
-        self._compared = vectors.values[:, : self.width]
-        cut = tower.cut(vectors.values, self.width)
-        self._scale = (cut * self._compared).sum(1) / self._compared.square().sum(1).clamp_min(1e-30)
+        self._compared: Tensor = vectors.values if self.width is None else vectors.values[:, : self.width]
+
+    @cached_property
+    def _scale(self) -> Tensor | None:
+        if self.width is None:
+            return None
+        cut = self.model.net.tower("document").cut(self.vectors.values, self.width)
+        return (cut * self._compared).sum(1) / self._compared.square().sum(1).clamp_min(1e-30)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -178,10 +181,15 @@ class CodeIndex:
 
 
 class InvertedIndex:
-    """For each term the documents that hold it, with their weights: a query touches only its own terms' lists."""
+    """For each term the documents that hold it, with their weights: a query touches only its own terms' lists.
 
-    def __init__(self, model: EncoderModel, postings: csr_matrix) -> None:
-        self.model, self.postings = model, postings
+    Args:
+        file: from which the postings were opened, if they were: a list is looked through before it is first used.
+    """
+
+    def __init__(self, model: EncoderModel, postings: csr_matrix, file: Path | None = None) -> None:
+        self.model, self.postings, self._file = model, postings, file
+        self._seen = np.full(postings.shape[0], file is None)
 
     @classmethod
     def of(cls, model: EncoderModel, vectors: Sparse) -> InvertedIndex:
@@ -199,6 +207,7 @@ class InvertedIndex:
         """The best `k` documents of each query; those that share no term with it score 0."""
         vectors = Asked.of(queries).vectors(self.model)
         assert isinstance(vectors, Sparse)
+        self._look_through(vectors.values.indices)
         rows = max(1, _SCORES // max(1, len(self)))
         found = []
         for start in range(0, len(vectors), rows):
@@ -206,12 +215,24 @@ class InvertedIndex:
             found.append(best(torch.from_numpy(scores), k))
         return Found(*joined(found, min(k, len(self))))
 
+    def vectors(self) -> Sparse:
+        """The documents' vectors; reads all of them."""
+        self._look_through(np.arange(len(self._seen)))
+        return Sparse(self.postings.T.tocsr())
+
+    def _look_through(self, terms: np.ndarray) -> None:
+        if self._file is not None:
+            new = np.unique(terms[~self._seen[terms]])
+            check_rows(self.postings, new, self._file)
+            self._seen[new] = True
+
     def save(self, folder: Path) -> None:
         Sparse(self.postings).save(folder / "postings.safetensors")
 
     @classmethod
     def open(cls, model: EncoderModel, folder: Path) -> InvertedIndex:
-        return cls(model, open_sparse(folder / "postings.safetensors"))
+        file = folder / "postings.safetensors"
+        return cls(model, open_sparse(file), file)
 
 
 class LexicalIndex:
@@ -236,13 +257,13 @@ class LexicalIndex:
 
     @classmethod
     def open(cls, folder: Path) -> LexicalIndex:
-        """Reads the arrays of a saved index; nothing is unpickled.
+        """Maps the arrays of a saved index; nothing is unpickled.
 
         Raises:
             UserError: the index is missing or broken.
         """
         try:
-            return cls(bm25s.BM25.load(str(folder), allow_pickle=False))
+            return cls(bm25s.BM25.load(str(folder), mmap=True, allow_pickle=False))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"the index in {folder} cannot be read ({error}); build it again") from None
 

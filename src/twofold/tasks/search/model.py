@@ -305,7 +305,7 @@ class EncoderModel(SearchModel):
             index = index.exact
         first = index.first if isinstance(index, StagedIndex) else index
         if isinstance(first, InvertedIndex):
-            return Sparse(first.postings.T.tocsr())
+            return first.vectors()
         if isinstance(first, CodeIndex):
             return first.codes
         assert isinstance(first, ExactIndex)

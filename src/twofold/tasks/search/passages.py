@@ -41,12 +41,14 @@ class TermStore:
         weights: float16, beside them.
         pointers: where each passage begins and the last one ends, `[n + 1]`.
         vocab: number of terms that there are.
+        file: from which they come, if they do.
     """
 
     ids: np.ndarray
     weights: np.ndarray
     pointers: np.ndarray
     vocab: int
+    file: Path | None = None
 
     def __len__(self) -> int:
         return len(self.pointers) - 1
@@ -63,14 +65,21 @@ class TermStore:
         return cls(ids, rows.data.astype(np.float16), rows.indptr.astype(np.uint32), vocab)
 
     def scores(self, terms: np.ndarray, counts: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """One query's score with each of the passages at `positions`, `[n]`: Σ count · weight over its terms."""
+        """One query's score with each of the passages at `positions`, `[n]`: Σ count · weight over its terms.
+
+        Raises:
+            UserError: the file that the passages come from is damaged.
+        """
         table = np.zeros(self.vocab, np.float32)
         table[terms] = counts
         starts = self.pointers[positions].astype(np.int64)
         lengths = self.pointers[positions + 1].astype(np.int64) - starts
         ends = lengths.cumsum()
         places = np.arange(int(lengths.sum())) + np.repeat(starts - ends + lengths, lengths)
-        products = table[self.ids[places]] * self.weights[places]
+        try:
+            products = table[self.ids[places]] * self.weights[places]
+        except IndexError as error:
+            raise broken(self.file or Path(_FILE), error) from None
         owners = np.repeat(np.arange(len(positions)), lengths)
         return np.bincount(owners, products, len(positions)).astype(np.float32)
 
@@ -81,17 +90,17 @@ class TermStore:
 
     @classmethod
     def open(cls, file: Path) -> Self:
-        """The store of a file.
+        """The store of a file, memory-mapped; terms are read with their passages.
 
         Raises:
             UserError: it is missing or broken.
         """
         found = read_tensors(file, "ids", "weights", "pointers", "vocab")
         ids, weights, pointers, vocab = (found[name].numpy() for name in ("ids", "weights", "pointers", "vocab"))
-        made = cls(ids, weights, pointers, int(vocab.max(initial=0)))
+        made = cls(ids, weights, pointers, int(vocab.max(initial=0)), file)
         pointers = pointers.astype(np.int64)
         whole = made.ids.ndim == made.weights.ndim == pointers.ndim == 1 and len(pointers) > 0
-        if not whole or len(made.ids) != len(made.weights) or (made.ids.max(initial=0) >= made.vocab):
+        if not whole or made.ids.dtype.kind != "u" or len(made.ids) != len(made.weights):
             raise broken(file, ValueError("terms that do not fit"))
         if pointers[0] != 0 or pointers[-1] != len(made.ids) or (np.diff(pointers) < 0).any():
             raise broken(file, ValueError("passages that do not fit"))

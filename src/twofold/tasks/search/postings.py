@@ -28,6 +28,7 @@ class Postings:
         pointers: where each word's list begins, and the last one ends, `[words + 1]`.
         documents, counts: the lists, one behind the other, documents rising, `[postings]`.
         lengths: words of each document, `[n]`.
+        file: from which they come, if they do: a list is looked through when its word is asked for.
     """
 
     words: Texts
@@ -35,6 +36,7 @@ class Postings:
     documents: np.ndarray
     counts: np.ndarray
     lengths: np.ndarray
+    file: Path | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -60,12 +62,19 @@ class Postings:
         return cls(Texts.of(vocabulary), pointers, documents.astype(np.int32), counts.astype(np.int32), lengths)
 
     def of_word(self, word: str) -> tuple[np.ndarray, np.ndarray]:
-        """Documents that hold the word, and how often."""
+        """Documents that hold the word, and how often.
+
+        Raises:
+            UserError: the file that they come from is damaged.
+        """
         place = self.words.find(word)
         if place is None:
             return self.documents[:0], self.counts[:0]
         some = slice(int(self.pointers[place]), int(self.pointers[place + 1]))
-        return self.documents[some], self.counts[some]
+        documents = self.documents[some]
+        if len(documents) and not 0 <= documents.min() <= documents.max() < len(self):
+            raise broken(self.file or Path(FILE), ValueError(f"{word!r} is in documents that are not there"))
+        return documents, self.counts[some]
 
     def save(self, folder: Path) -> None:
         """Writes them as safetensors."""
@@ -83,7 +92,7 @@ class Postings:
         found = read_tensors(file, *_ARRAYS, "words", "words_ends")
         try:
             words = Texts.from_tensors(found, "words")
-            made = cls(words, *(found[name].numpy() for name in _ARRAYS))
+            made = cls(words=words, file=file, **{name: found[name].numpy() for name in _ARRAYS})
             pointers, lists = made.pointers, len(made.documents)
             if (
                 len(pointers) != len(words) + 1

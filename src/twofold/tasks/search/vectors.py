@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -115,11 +115,13 @@ class Codes(Vectors):
         packed: `[n, bytes]`, as `coding.symbols.pack` has it.
         length: symbols of a code.
         size: of the alphabet.
+        file: from which they come, if they do: they are read, and damage is found, when they are asked for.
     """
 
     packed: UInt8[Tensor, "n bytes"]
     length: int
     size: int
+    file: Path | None = None
 
     @classmethod
     def of(cls, values: Int[Tensor, "n length"], size: int) -> Codes:
@@ -135,8 +137,17 @@ class Codes(Vectors):
 
     @property
     def values(self) -> Int[Tensor, "n length"]:
-        """The symbols."""
-        return torch.from_numpy(symbols.unpack(self.packed.numpy(), self.length, self.size))
+        """The symbols.
+
+        Raises:
+            UserError: the codes are damaged.
+        """
+        try:
+            return torch.from_numpy(symbols.unpack(self.packed.numpy(), self.length, self.size))
+        except UserError as error:
+            if self.file is None:
+                raise
+            raise broken(self.file, error) from None
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Self:
         return replace(self, packed=self.packed[torch.as_tensor(np.asarray(indices, dtype=np.int64))])
@@ -149,18 +160,18 @@ class Codes(Vectors):
 
     @classmethod
     def open(cls, file: Path) -> Self:
-        """Codes from a file, memory-mapped.
+        """Codes from a file, memory-mapped and not read yet.
 
         Raises:
-            UserError: the file is missing or broken.
+            UserError: the file is missing, or holds no codes.
         """
         found = read_tensors(file, "codes", "alphabet")
         try:
             length, size = (int(value) for value in found["alphabet"])
-            symbols.unpack(found["codes"].numpy(), length, size)
+            symbols.shaped(found["codes"].numpy(), length, size)
         except (ValueError, TypeError, UserError) as error:
             raise broken(file, error) from None
-        return cls(found["codes"], length, size)
+        return cls(found["codes"], length, size, file)
 
     def score(self, documents: Codes) -> Float[Tensor, "n m"]:
         """How many symbols these codes share with those of `documents`."""
@@ -260,7 +271,9 @@ def sparse_tensors(matrix: csr_matrix) -> dict[str, Tensor]:
 
 
 def open_sparse(file: Path) -> csr_matrix:
-    """The sparse matrix that such a file holds.
+    """The sparse matrix that such a file holds, memory-mapped.
+
+    Only where rows begin is looked at: whoever reads a row asks `check_rows` before.
 
     Raises:
         UserError: the file is missing or broken.
@@ -268,12 +281,31 @@ def open_sparse(file: Path) -> csr_matrix:
     found = {
         name: tensor.numpy() for name, tensor in read_tensors(file, "weights", "indices", "pointers", "shape").items()
     }
+    pointers, held = found["pointers"], len(found["indices"])
     try:
-        matrix = csr_matrix((found["weights"], found["indices"], found["pointers"]), shape=tuple(found["shape"]))
-        matrix.check_format(full_check=True)
+        if found["indices"].dtype.kind != "i" or pointers.dtype != found["indices"].dtype:
+            raise TypeError("places of the wrong kind")
+        matrix = csr_matrix(tuple(int(size) for size in found["shape"]), dtype=found["weights"].dtype)
+        # Given to the constructor, indices of 64 bits would be read whole to see whether 32 are enough.
+        matrix.data, matrix.indices, matrix.indptr = found["weights"], found["indices"], pointers
+        matrix.check_format(full_check=False)
+        if len(matrix.data) != held or pointers[-1] != held or (np.diff(pointers) < 0).any():
+            raise ValueError("lists that do not fit")
         return matrix
     except (ValueError, TypeError, IndexError) as error:
         raise broken(file, error) from None
+
+
+def check_rows(matrix: csr_matrix, rows: Iterable[int], file: Path) -> None:
+    """Looks through some rows of a matrix that was opened from `file`: their columns must be there.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    for row in rows:
+        columns = matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
+        if len(columns) and not 0 <= columns.min() <= columns.max() < matrix.shape[1]:
+            raise broken(file, ValueError("columns that are not there"))
 
 
 def read_tensors(file: Path, *names: str) -> dict[str, Tensor]:
