@@ -81,6 +81,7 @@ from twofold.parts.mixers import (
     RingConv,
     SeparableConv,
     ShapedAttention,
+    SiluConv,
     SpatialGate,
     StridedAttention,
     SummaryAttention,
@@ -101,7 +102,7 @@ from twofold.parts.neighbours import (
     Neighbours,
     SignNeighbours,
 )
-from twofold.parts.norms import NORMS, LayerNorm, RMSNorm
+from twofold.parts.norms import NORMS, GatedRMSNorm, LayerNorm, RMSNorm
 from twofold.parts.packed import PackedLinear, PackedTable, bits_per_weight, count_weights, packed_layers, unpacked
 from twofold.parts.packing import PackedTexts, pack_texts, unpack_texts, unpadded
 from twofold.parts.part import Part, registered
@@ -241,6 +242,7 @@ __all__ = [
     "FixedAttention",
     "Forest",
     "FourierTransform",
+    "GatedRMSNorm",
     "Graph",
     "HammingNeighbours",
     "Harmonic",
@@ -350,6 +352,7 @@ __all__ = [
     "SharedKeys",
     "SideBySide",
     "SignNeighbours",
+    "SiluConv",
     "SimplexClassifier",
     "Single",
     "Sinusoid",

@@ -5,9 +5,11 @@ Imported where numba is installed (`pip install twofold[fast]`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, no_type_check
+from functools import cache
+from typing import Any, NamedTuple, no_type_check
 
 import numba
 import numpy as np
@@ -17,8 +19,15 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-summing: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=True)  # may add in another order
+compiled: Callable[..., Any] = numba.njit(
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"contract", "nsz"},  # else a division looks for zeros
+)
+summing: Callable[..., Any] = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath=True
+)  # may add in another order
 
 
 @intrinsic
@@ -59,17 +68,43 @@ def arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def each(work: Callable[[int, slice], None], pieces: Sequence[slice]) -> None:
-    """Does the pieces, side by side on as many threads as torch has."""
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads == 1:
+    """Does the pieces, side by side on as many threads as torch has; the first is done by the caller's own."""
+    if torch.get_num_threads() == 1 or len(pieces) < 2:
         for i, piece in enumerate(pieces):
             work(i, piece)
         return
     inference = torch.is_inference_mode_enabled()  # a thread does not take it over from the one that starts it
 
-    def apart(i: int, piece: slice) -> None:
+    def apart(i: int) -> None:
         with torch.no_grad(), torch.inference_mode(inference):
-            work(i, piece)
+            work(i, pieces[i])
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(apart, range(len(pieces)), pieces))
+    others = [_pool().submit(apart, i) for i in range(1, len(pieces))]
+    work(0, pieces[0])
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "compiled-pass")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay with the parent
+
+
+class Rows(NamedTuple):
+    """`[B, T, ...]` whose positions are each in one piece, as flat memory, and how far rows and positions are apart."""
+
+    flat: np.ndarray
+    row: int
+    step: int
+
+    @classmethod
+    def of(cls, x: Tensor) -> Rows:
+        """Copies only where features do not lie side by side."""
+        x = x.detach().flatten(2) if x.dim() > 3 else x.detach()
+        x = x if x.stride(-1) == 1 and min(x.stride()) > 0 else x.contiguous()
+        span = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+        return cls(x.as_strided((span,), (1,)).numpy(), x.stride(0), x.stride(1))

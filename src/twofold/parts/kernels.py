@@ -46,19 +46,6 @@ def add_scaled(
     return total
 
 
-def decayed(
-    met: Float[Tensor, "*groups size size"], log: Float[Tensor, "*groups heads size"]
-) -> Float[Tensor, "*groups heads size size"]:
-    """`met_ij · exp(log_i - log_j)` for `j ≤ i`, each head of a group with its own logs, which do not rise.
-
-    Args:
-        met: zero where `j > i`.
-        log: sums of log decays up to each position.
-    """
-    # Decays grow from the diagonal to the right, where nothing is seen; there they are held at one, so as to be finite.
-    return met[..., None, :, :] * (log[..., :, None] - log[..., None, :]).clamp_(max=0.0).exp_()
-
-
 def _rows(width: int) -> int:
     return max(1, _FITS * torch.get_num_threads() // width)
 
@@ -155,8 +142,10 @@ def _plain_conv(x: Tensor, weight: Tensor) -> Tensor:
     return (padded * weight.flip(0).T).sum(-1)
 
 
-def again(plain: Callable[..., Tensor], inputs: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradient of some inputs through a plain formula, which can itself be derived."""
+def again(
+    plain: Callable[..., Any], inputs: Sequence[Tensor], grad: Tensor | tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """The gradient of some inputs through a plain formula (of one output, or several), which can itself be derived."""
     wanted = [t for t in inputs if t.requires_grad]
     found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=True))
     return tuple(next(found) if t.requires_grad else None for t in inputs)

@@ -6,7 +6,7 @@ zero (as for padding) leaves the state as it is.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -165,12 +165,13 @@ def ssd(
     state: Float[Tensor, "batch heads state width"] | None = None,
     starts: Bool[Tensor, "batch time"] | None = None,
     chunk: int = 64,
+    skip: Float[Tensor, "heads"] | None = None,
 ) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads state width"]]:
-    """`h_t = exp(dt_t a) h_{t-1} + dt_t b_t x_tᵀ`, `y_t = h_tᵀ c_t`, one decay a head, as matrix products.
+    """`h_t = exp(dt_t a) h_{t-1} + dt_t b_t x_tᵀ`, `y_t = h_tᵀ c_t + skip x_t`, one decay a head, as matrix products.
 
     Inside a chunk as masked attention, between chunks by the states at their ends. Dao & Gu 2024 (SSD),
     https://arxiv.org/abs/2405.21060. Time grows linearly with T; the chunk changes speed, not values. A processor goes
-    through pieces that stay in its cache.
+    through pieces that stay in its cache; where numba is installed (`twofold[fast]`), in float32 with compiled passes.
 
     Args:
         x, dt, a, b, c: what enters, step sizes (none below zero), rates of decay (none above zero), what is written
@@ -178,10 +179,40 @@ def ssd(
         state: at the beginning; zero where None.
         starts: as above.
         chunk: positions that are mixed by one matrix.
+        skip: a head's direct path; none where None.
 
     Returns:
         y, and the state after the last position.
     """
+    fused = fused_pass("fused_ssd", "FusedSSD", dt.numel() * min(chunk, x.shape[1]), x, dt, a, b, c)
+    if fused is None:
+        return plain_ssd(x, dt, a, b, c, state, starts, chunk, skip)
+    first = x.new_zeros(len(x), x.shape[2], b.shape[3], x.shape[3]) if state is None else state
+    y, last = fused.apply(x, dt, a, b, c, first, starts, chunk, torch.zeros_like(a) if skip is None else skip)
+    return y, last
+
+
+def plain_ssd(
+    x: Tensor,
+    dt: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    state: Tensor | None,
+    starts: Tensor | None,
+    chunk: int,
+    skip: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """`ssd` by whole tensors, through which gradients of any order go."""
+    y, last = _mixed(x, dt, a, b, c, state, starts, chunk)
+    if skip is not None:
+        y = kernels.add_scaled(y.flatten(2), x.flatten(2), skip.repeat_interleave(x.shape[3])).view_as(x)
+    return y, last
+
+
+def _mixed(
+    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor | None, starts: Tensor | None, chunk: int
+) -> tuple[Tensor, Tensor]:
     batch, time, heads, _ = x.shape
     groups, size = b.shape[2], min(chunk, time)
     piece = max(1, _KEPT // max(1, x[:, 0].numel() * size)) * size
@@ -190,7 +221,7 @@ def ssd(
         found = []
         for i, (xs, dts, bs, cs) in enumerate(zip(*given, strict=True)):
             begins = None if starts is None else starts[:, i * piece : (i + 1) * piece]
-            y, state = ssd(xs, dts, a, bs, cs, state, begins, chunk)
+            y, state = _mixed(xs, dts, a, bs, cs, state, begins, chunk)
             found.append(y)
         assert state is not None
         return torch.cat(found, 1), state
@@ -213,7 +244,9 @@ def ssd(
         document = starts.unflatten(1, (-1, size)).cumsum(-1)  # [B, K, Q]
         seen = seen & (document[..., :, None] == document[..., None, :])[:, :, None]
     met = (read @ into.transpose(-1, -2)).masked_fill(~seen, 0.0)
-    y = _decayed(met, rising) @ heads_first(u)
+    # Decays grow from the diagonal to the right, where nothing is seen; there they are held at one, so as to be finite.
+    decays = (rising[..., :, None] - rising[..., None, :]).clamp_(max=0.0).exp_()
+    y = (met[..., None, :, :] * decays) @ heads_first(u)
 
     to_end, from_start = torch.exp(end - log), torch.exp(log)
     broken = None
@@ -229,11 +262,6 @@ def ssd(
     given = enter.unflatten(2, (groups, -1)).transpose(3, 4).flatten(4)  # [B, K, G, N, R·P]
     far = (read @ given).unflatten(4, u.shape[4:]).transpose(2, 3) * from_start[..., None]
     return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, x.shape[-1])[:, :time], last
-
-
-def _decayed(met: Tensor, log: Tensor) -> Tensor:
-    fused = fused_pass("fused_decay", "FusedDecay", log.numel() * log.shape[-1], met, log)
-    return kernels.decayed(met, log) if fused is None else cast(Tensor, fused.apply(met, log))
 
 
 def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:

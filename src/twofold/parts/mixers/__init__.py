@@ -1,7 +1,7 @@
 """Sequence mixers: how positions exchange information."""
 
 from twofold.parts.mixers.attention import Attention
-from twofold.parts.mixers.causal_conv import CausalConv, Convolved
+from twofold.parts.mixers.causal_conv import CausalConv, Convolved, SiluConv
 from twofold.parts.mixers.centred_conv import CentredConv
 from twofold.parts.mixers.combiner import Combiner
 from twofold.parts.mixers.cross_attention import CrossAttention
@@ -66,6 +66,7 @@ __all__ = [
     "RuledAttention",
     "SeparableConv",
     "ShapedAttention",
+    "SiluConv",
     "SpatialGate",
     "StridedAttention",
     "SummaryAttention",

@@ -12,6 +12,7 @@ from twofold.errors import UserError
 from twofold.parts import kernels
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache, ConvCache, StackCache
+from twofold.parts.fused import fused_pass
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 
@@ -44,9 +45,7 @@ class CausalConv(Mixer):
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
     ) -> Float[Tensor, "batch time dim"]:
         mask = Mask.of(mask)
-        mask.check(x.shape[0], x.shape[1])
-        if mask.pad is not None:
-            x = x * mask.pad[..., None].to(x.dtype)
+        x = self.real(x, mask)
         segments, time, back = mask.segment_ids, x.shape[1], self.kernel - 1
         if cache is None and segments is None and kernels.worth(x, self.weight, self.bias):
             return kernels.causal_conv(x, self.weight, self.bias)
@@ -66,6 +65,12 @@ class CausalConv(Mixer):
             y = torch.addcmul(y, past, self.weight[tap])
         return y
 
+    @staticmethod
+    def real(x: Float[Tensor, "batch time dim"], mask: Mask) -> Float[Tensor, "batch time dim"]:
+        """The states with zeros where they are padding."""
+        mask.check(x.shape[0], x.shape[1])
+        return x if mask.pad is None else x * mask.pad[..., None].to(x.dtype)
+
     def new_cache(
         self, batch: int, max_len: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> ConvCache:
@@ -75,6 +80,22 @@ class CausalConv(Mixer):
 
     def flops(self, time: int) -> int:
         return 2 * time * self.kernel * self.dim
+
+
+class SiluConv(CausalConv):
+    """SiLU of a `CausalConv`."""
+
+    def forward(
+        self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
+    ) -> Float[Tensor, "batch time dim"]:
+        mask = Mask.of(mask)
+        fused = None
+        if cache is None and mask.segment_ids is None and self.bias is not None:
+            fused = fused_pass("fused_conv", "FusedConvSilu", x.numel(), x, self.weight, self.bias)
+        if fused is None:
+            return nn.functional.silu(super().forward(x, mask, cache))
+        y: Tensor = fused.apply(self.real(x, mask), self.weight, self.bias)
+        return y
 
 
 class Convolved(Mixer):

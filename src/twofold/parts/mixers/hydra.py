@@ -15,7 +15,7 @@ from twofold.parts.masks import Mask
 from twofold.parts.mixers.centred_conv import CentredConv
 from twofold.parts.mixers.mamba import Inputs, heads_of, step_sizes
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.norms import RMSNorm
+from twofold.parts.norms import GatedRMSNorm
 from twofold.parts.scans import ssd, ssd_matrix
 from twofold.parts.states import document_starts, flip, shift
 
@@ -69,7 +69,7 @@ class Hydra(Mixer):
         self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.diagonal = Dense(self.inner, self.heads, bias=False)
         self.skip = nn.Parameter(torch.ones(self.heads))
-        self.norm = RMSNorm(self.inner, 1e-5)
+        self.norm = GatedRMSNorm(self.inner, 1e-5)
         self.out = Dense(self.inner, dim, bias=False)
 
     @property
@@ -89,7 +89,7 @@ class Hydra(Mixer):
         starts = None if begins is None or ends is None else torch.cat((begins, ends))
         mixed, _ = ssd(both[0], both[1], self.a.to(u.dtype), both[2], both[3], None, starts, self.chunk)
         y = shift(mixed[: len(u)], begins) + flip(shift(mixed[len(back) :], ends)) + diagonal[..., None] * u
-        return self.out(self.norm(y.flatten(2).to(x.dtype) * F.silu(z)))
+        return self.out(self.norm(y.flatten(2).to(x.dtype), z))
 
     def routing(
         self, x: Tensor, mask: AnyMask = None

@@ -12,14 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twofold.errors import UserError
-from twofold.parts import kernels
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache, ConvCache, StackCache
 from twofold.parts.linear import Dense
 from twofold.parts.masks import Mask
-from twofold.parts.mixers.causal_conv import CausalConv
+from twofold.parts.mixers.causal_conv import SiluConv
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.norms import RMSNorm
+from twofold.parts.norms import GatedRMSNorm
 from twofold.parts.scans import selective_scan, ssd, ssd_matrix, ssd_step
 from twofold.parts.states import StateCache, document_starts
 
@@ -40,12 +39,12 @@ class MambaBlock(Mixer, abstract=True):
     Padding has step size zero and enters the convolution as zero, so the state passes it unchanged.
 
     Attributes:
-        conv: the convolution.
+        conv: the convolution, and the SiLU behind it.
         dim, inner: width outside and inside.
     """
 
     causal = "yes"
-    conv: CausalConv
+    conv: SiluConv
     inner: int
 
     # -- what the two differ in
@@ -100,7 +99,7 @@ class MambaBlock(Mixer, abstract=True):
     def routing(self, x: Tensor, mask: Mask, tail: ConvCache | None = None) -> tuple[Inputs, Tensor]:
         """What the scan is given, in float32 or finer, and the gate."""
         convolved, gate, extra = self.enter(x)
-        u, dt, b, c = self.prepare(F.silu(cast(Tensor, self.conv(convolved, mask, tail))), extra)
+        u, dt, b, c = self.prepare(cast(Tensor, self.conv(convolved, mask, tail)), extra)
         fine = torch.promote_types(x.dtype, torch.float32)
         dt = F.softplus(dt.to(fine) + cast(Tensor, self.dt_bias).to(fine))
         if mask.pad is not None:
@@ -153,7 +152,7 @@ class S6(MambaBlock):
         self.dim, self.inner, self.state = dim, expand * dim, state
         self.rank = -(-dim // 16) if rank is None else rank
         self.enter_map = Dense(dim, 2 * self.inner, bias=False)
-        self.conv = CausalConv(self.inner, kernel)
+        self.conv = SiluConv(self.inner, kernel)
         self.select = Dense(self.inner, self.rank + 2 * state, bias=False)
         self.step = Dense(self.rank, self.inner, bias=False)
         # Vectors, as matrices would decay: neither should go to zero.
@@ -234,11 +233,11 @@ class SSD(MambaBlock):
         self.heads, self.head_dim = heads_of("SSD", self.inner, head_dim, groups), head_dim
         self.mixed = self.inner + 2 * groups * state
         self.enter_map = Dense(dim, self.inner + self.mixed + self.heads, bias=False)
-        self.conv = CausalConv(self.mixed, kernel)
+        self.conv = SiluConv(self.mixed, kernel)
         self.dt_bias = nn.Parameter(step_sizes(self.heads))
         self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(self.heads))
-        self.norm = RMSNorm(self.inner, 1e-5)
+        self.norm = GatedRMSNorm(self.inner, 1e-5)
         self.out = Dense(self.inner, dim, bias=False)
 
     @property
@@ -263,14 +262,13 @@ class SSD(MambaBlock):
         a = self.a.to(x.dtype)
         if x.shape[1] == 1 and state is not None and starts is None:
             y, last = ssd_step(x[:, 0], dt[:, 0], a, b[:, 0], c[:, 0], state)
-            y = y[:, None]
+            y = torch.addcmul(y[:, None], x, self.skip.to(x.dtype)[:, None])
         else:
-            y, last = ssd(x, dt, a, b, c, state, starts, self.chunk)
-        skip = self.skip.to(x.dtype).repeat_interleave(self.head_dim)
-        return kernels.add_scaled(y.flatten(2), x.flatten(2), skip), last
+            y, last = ssd(x, dt, a, b, c, state, starts, self.chunk, self.skip.to(x.dtype))
+        return y.flatten(2), last
 
     def leave(self, y: Tensor, gate: Tensor) -> Tensor:
-        return self.out(self.norm(y * F.silu(gate)))
+        return self.out(self.norm(y, gate))
 
     def new_state(self, batch: int) -> Tensor:
         return torch.zeros(batch, self.heads, self.state, self.head_dim)
