@@ -205,7 +205,7 @@ class CodeT5p(SearchSystem):
         by=0.03,
         budget=Steps(250),
         side=(Arm("bm25"),),
-        tune={"lr": (1e-4, 3e-4, 1e-3)},
+        tune={"lr": (3e-5, 1e-4, 3e-4, 1e-3)},
         minutes=6,
     )
 

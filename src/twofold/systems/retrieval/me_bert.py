@@ -92,6 +92,6 @@ class MeBert(SearchSystem, Analysis):
         by=0.03,
         budget=Steps(300),
         side=(Arm("bm25"),),
-        tune={"lr": (5e-4, 1e-3, 2e-3)},
+        tune={"lr": (2e-4, 5e-4, 1e-3)},
         minutes=4,
     )
