@@ -37,6 +37,16 @@ def test_documents_are_indexed_searched_added_and_removed(run, notes, here) -> N
     assert len((here / "f.jsonl").read_text().splitlines()) == 2
 
 
+def test_queries_and_ids_may_be_longer_than_a_files_name(run, notes, here) -> None:
+    run("index", notes, "-o", "i")
+    found = run("search", "i", "lamp " * 100, "--json").json["hits"]
+    assert [hit["id"] for hit in found] == ["lamp.md"]
+    ids = ",".join(f"a-document-that-is-not-there-{number}" for number in range(20))
+    assert "holds no document a-document" in run("index", "-o", "i", "--remove", ids).error
+    (here / "gone.txt").write_bytes(b"lamp.md\nfl\xfcss\n")
+    assert "gone.txt is not UTF-8: line 2, byte 3" in run("index", "-o", "i", "--remove", "gone.txt").error
+
+
 def test_rows_without_ids_do_not_take_the_places_of_others(run, here) -> None:
     (here / "one.csv").write_text("text\na lamp\na river\n")
     (here / "two.csv").write_text("text,key\na boat,x\na door,y\n")

@@ -54,7 +54,7 @@ def texts(found: Rows | list[str], wanted: Sequence[str]) -> list[str]:
 
 def is_file(word: str) -> bool:
     """Whether a word names data rather than being a text: a file that is there, or a name that looks like one."""
-    if word.startswith("hf:") or Path(word).is_file():
+    if word.startswith("hf:") or os.path.isfile(word):
         return True
     return word.lower().endswith(ENDINGS) and not any(c.isspace() for c in word)
 

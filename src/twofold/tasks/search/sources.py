@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twofold.data import NAMES, Rows, captions, collections, read
+from twofold.data.files import read_text
 from twofold.errors import UserError
 from twofold.tasks.search.data import unique
 from twofold.tasks.search.kept import KeptIndex
@@ -59,11 +61,10 @@ def ids(words: str | Sequence[str]) -> list[str]:
     """Ids as typed with commas between, or the lines of a file of them.
 
     Raises:
-        UserError: none are given.
+        UserError: none are given, or the file is no text.
     """
     if isinstance(words, str):
-        file = Path(words)
-        listed = file.read_text(encoding="utf-8").splitlines() if file.is_file() else words.split(",")
+        listed = read_text(Path(words)).splitlines() if os.path.isfile(words) else words.split(",")
         words = [id.strip() for id in listed if id.strip()]
     if not words:
         raise UserError("no ids are given; name documents, with commas between, or a file with one a line")
