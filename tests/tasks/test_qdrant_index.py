@@ -180,6 +180,6 @@ def test_the_model_is_found_where_it_was(tmp_path, name) -> None:
     again = twofold.open_index(name, engine=ENGINE)
     assert {hit.id for hit in again.search("lamp", 5)} == {"a", "b"}
     (tmp_path / "model").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match=r"cannot be opened .* say where it is with --built-by"):
+    with pytest.raises(UserError, match=r"cannot be opened .* say where it is with -m"):
         twofold.open_index(name, engine=ENGINE)
     assert len(twofold.open_index(name, tmp_path / "moved", engine=ENGINE)) == 2

@@ -71,7 +71,9 @@ def index(
         texts = sources.documents(data, columns)  # type: ignore[arg-type]
         chosen = _model(kept.LEXICAL if model is None else model)
         name = str(model) if isinstance(model, str | Path) else kept.LEXICAL if model is None else ""
-        source = str(Path(name).absolute()) if name and Path(name).exists() else name
+        place = name.removeprefix("hf:")
+        kind = name[: len(name) - len(place)]
+        source = f"{kind}{Path(place).absolute()}" if place and Path(place).exists() else name
         return engines.create(out, texts, chosen, source, fresh, engine)
 
 

@@ -82,6 +82,7 @@ def evaluate(
     rerank: Model | str | Path | None = None,
     run: str | Path | None = None,
     engine: str | None = None,
+    built_by: Model | str | Path | None = None,
     **setting: Any,
 ) -> Evaluation:
     """The figures of a model on one part of the data; or of an index, on queries and judgements from files.
@@ -101,6 +102,7 @@ def evaluate(
         rerank: with `queries`, a search model that puts the best 100 in order again.
         run: with `queries`, a file to write the ranking to, in TREC's format.
         engine: with `queries`, that of the index, as in `index`.
+        built_by: with `queries`, the model that built the index, where it is not where it was.
         setting: what the task's evaluation offers beside this.
 
     Raises:
@@ -119,13 +121,15 @@ def evaluate(
         raise UserError("an index is measured on queries and judgements; give both --queries and --qrels")
     if queries is not None and qrels is not None and data is not None:
         raise UserError("give data, or --queries and --qrels, not both")
+    if built_by is not None and queries is None:
+        raise UserError("--built-by is the model of an index; measure one with --queries and --qrels")
     if engine is not None and queries is None:
         raise UserError("--engine is that of an index; measure one with --queries and --qrels")
     with computing.on(device, dtype), computing.autocast():
         if queries is not None and qrels is not None:
             from twofold.tasks.search import judged
 
-            index = judged.searcher(model, engine)
+            index = judged.searcher(model, engine, judged.reader(built_by))
             return judged.evaluate(index, Path(queries), Path(qrels), judged.reader(rerank), run)
         if isinstance(model, str | Path) and (Path(model) / "index.json").is_file():
             raise UserError(f"{model} is an index; measure it with --queries and --qrels")

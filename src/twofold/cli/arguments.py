@@ -49,6 +49,9 @@ def evaluate(p: Parser) -> None:
     p.option("--queries", metavar="FILE", help="of an index: queries with their ids (.tsv, .jsonl, TREC topics)")
     p.option("--qrels", metavar="FILE", help="and judgements of them (TREC or BEIR)")
     p.option("--rerank", metavar="MODEL", help="with --queries: a model that puts the best 100 in order again")
+    p.option(
+        "-m", "--built-by", metavar="MODEL", help="with --queries: the model that built the index, where it was moved"
+    )
     p.option("--run", metavar="FILE", help="with --queries: write the ranking there, in TREC's format")
     _engine(p, "of an index, with --queries: as it was built")
     _computing(p, seed=False)

@@ -59,6 +59,7 @@ def evaluate(arguments: Namespace) -> None:
         rerank=arguments.rerank,
         run=arguments.run,
         engine=arguments.engine,
+        built_by=arguments.built_by,
     )
     if arguments.queries is not None:
         return _judged(found, arguments)

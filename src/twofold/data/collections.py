@@ -119,7 +119,7 @@ def read_collection(folder: Path) -> Collection:
             if part is not None and parts.setdefault(query, part) != part:
                 raise UserError(f"{path} judges query {query!r}, which {parts[query]} has too; keep it in one part")
             judgements.setdefault(query, {}).update(judged)
-    judgements, counted = _counted(judgements, queries)
+    judgements, renamed = counted(judgements, queries)
     known, more = _known(judgements, queries, documents, str(folder))
     strange = unrelated(known, queries, documents)
     more += [strange] if strange else []
@@ -127,7 +127,7 @@ def read_collection(folder: Path) -> Collection:
     lines = [f"{q} {d} {g} {parts.get(q)}" for q, judged in known.items() for d, g in judged.items()]
     fingerprint = f"sha256-{digest(*named, *lines)[:16]}"
     return Collection(
-        folder.absolute().name, str(folder), fingerprint, documents, queries, known, parts, (*notes, *counted, *more)
+        folder.absolute().name, str(folder), fingerprint, documents, queries, known, parts, (*notes, *renamed, *more)
     )
 
 
@@ -246,15 +246,15 @@ def read_qrels(path: Path) -> Judgements:
     return found
 
 
-def _counted(judgements: Judgements, queries: Mapping[str, str]) -> tuple[Judgements, tuple[str, ...]]:
+def counted(judgements: Judgements, queries: Mapping[str, str]) -> tuple[Judgements, tuple[str, ...]]:
     """Judgements under the queries' own ids, where they count queries while those have numbers with gaps.
 
     So it is in Cranfield's files: the 225 judged queries are called 1 to 225, the queries 1, 2, 4, 8, … 365. It shows
-    in as many rising numbers on both sides that are not the same ones; other judgements stay as they are.
+    in as many numbers on both sides, rising ones of queries and all from 1 on of judgements; others stay as they are.
     """
     asked, judged = list(queries), list(judgements)
-    rising = all(all(id.isdecimal() for id in ids) and sorted(ids, key=int) == ids for ids in (asked, judged))
-    if len(asked) != len(judged) or not rising or set(judged) == set(asked):
+    rising = all(id.isdecimal() for id in asked) and sorted(asked, key=int) == asked
+    if not rising or judged == asked or judged != [str(n) for n in range(1, len(asked) + 1)]:
         return judgements, ()
     note = f"judgements count the queries: number {judged[-1]} is the last one, which is called {asked[-1]}"
     return dict(zip(asked, judgements.values(), strict=True)), (note,)

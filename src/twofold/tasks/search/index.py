@@ -139,6 +139,9 @@ class ExactIndex:
     def _asked(self, queries: Sequence[str]) -> Dense:
         vectors = Asked.of(queries).vectors(self.model)
         assert isinstance(vectors, Dense)
+        held, wide = self.vectors.values.shape[-1], vectors.values.shape[-1]
+        if held != wide:
+            raise UserError(f"the index holds vectors of {held} numbers, and its model makes {wide}; build it again")
         return vectors if self.width is None else Dense(self.model.net.tower("query").cut(vectors.values, self.width))
 
     def _table(self, queries: Tensor, documents: Tensor) -> Tensor:
@@ -251,6 +254,10 @@ class LexicalIndex:
     def search(self, queries: Sequence[str], k: int) -> Found:
         """The best `k` documents of each query."""
         return Found(*lexical.top(self.engine, queries, k))
+
+    def knows(self, query: str) -> bool:
+        """Whether a word of it is in any document."""
+        return any(word in self.engine.vocab_dict for word in lexical.words(query))
 
     def save(self, folder: Path) -> None:
         self.engine.save(str(folder), show_progress=False)

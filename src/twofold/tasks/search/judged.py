@@ -9,6 +9,7 @@ from typing import Any
 from twofold import computing
 from twofold.checkpoints.replace import replacing_file
 from twofold.data import collections
+from twofold.data.overlap import unrelated
 from twofold.errors import UserError
 from twofold.measure import retrieval
 from twofold.tasks import registry
@@ -23,7 +24,7 @@ DEPTH = 1000
 SHORTLIST = 100
 
 
-def searcher(given: Any, engine: str | None = None) -> KeptIndex | SearchModel:
+def searcher(given: Any, engine: str | None = None, built_by: SearchModel | None = None) -> KeptIndex | SearchModel:
     """The index itself, or the one that is kept there; or a search model that has one.
 
     Raises:
@@ -31,7 +32,7 @@ def searcher(given: Any, engine: str | None = None) -> KeptIndex | SearchModel:
     """
     if isinstance(given, str | Path):
         kept = engines.holds(given, engine)
-        given = engines.opened(given, None, engine) if kept else registry.load(given, computing.device())
+        given = engines.opened(given, built_by, engine) if kept else registry.load(given, computing.device())
     if isinstance(given, KeptIndex):
         return given
     if not isinstance(given, SearchModel):
@@ -64,6 +65,7 @@ def evaluate(
         UserError: files that cannot be read, or that have no query in common.
     """
     asked, judged = collections.read_queries(queries), collections.read_qrels(qrels)
+    judged, notes = collections.counted(judged, asked)
     both = {query: judged[query] for query in asked if query in judged}
     if not both:
         raise UserError(f"{qrels} judges no query of {queries}; check that both call them the same")
@@ -73,6 +75,12 @@ def evaluate(
     if rerank is not None:
         found = reranked(rerank, [asked[query] for query in both], found, SHORTLIST)
     missing = _missing(index, both)
+    texts = _texts(index, both)
+    strange = unrelated(
+        {q: {d: g for d, g in grades.items() if d in texts} for q, grades in both.items()}, asked, texts
+    )
+    for note in (*notes, *([strange] if strange else ())):
+        warnings.warn(f"{qrels}: {note}", stacklevel=2)
     if missing:
         warnings.warn(f"{qrels} judges {missing} documents that the index lacks; they count as not found", stacklevel=2)
     # Hits come in the order that counts: documents that met a reranker have scores on another scale than the others.
@@ -83,10 +91,20 @@ def evaluate(
     if run is not None:
         with replacing_file(Path(run)) as file:
             for query, hits in zip(both, found, strict=True):
+                blank = next((id for id in (query, *(hit.id for hit in hits)) if len(id.split()) != 1), None)
+                if blank is not None:
+                    raise UserError(f"the id {blank!r} has blanks, which TREC's format cannot hold; leave --run out")
                 for rank, hit in enumerate(hits, 1):
                     file.write(f"{query} Q0 {hit.id} {rank} {len(hits) - rank + 1} twofold\n".encode())
     figures = retrieval.from_run(ranked, both, METRICS)
     return Evaluation({name: float(values.mean()) for name, values in figures.items()}, figures["ndcg@10"])
+
+
+def _texts(index: KeptIndex | SearchModel, judged: collections.Judgements) -> dict[str, str]:
+    """Those of the documents that were judged relevant, by id."""
+    wanted = {id for grades in judged.values() for id, grade in grades.items() if grade > 0}
+    every = zip(index._ids, index._texts, strict=True) if isinstance(index, SearchModel) else index.documents()
+    return {id: text for id, text in every if id in wanted}
 
 
 def _missing(index: KeptIndex | SearchModel, judged: collections.Judgements) -> int:

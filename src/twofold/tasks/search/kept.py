@@ -11,7 +11,7 @@ from twofold.checkpoints import folder as model_folder
 from twofold.errors import UserError
 from twofold.tasks import registry
 from twofold.tasks.search.index import Asked
-from twofold.tasks.search.model import EncoderModel, Hit, LexicalModel, SearchModel
+from twofold.tasks.search.model import EncoderModel, Hit, LexicalModel, SearchModel, check_asked
 from twofold.tasks.search.pairs import PairModel
 
 LEXICAL = "bm25"
@@ -69,6 +69,7 @@ class KeptIndex(ABC):
         Raises:
             UserError: an id that is not there, or nothing would be left.
         """
+        ids = [ids] if isinstance(ids, str) else ids
         unknown = self.missing(ids)
         if unknown:
             listed = ", ".join(unknown[:5]) + (f", … ({len(unknown)} in all)" if len(unknown) > 5 else "")
@@ -98,8 +99,7 @@ class KeptIndex(ABC):
             UserError: a query is empty.
         """
         queries = [query] if isinstance(query, str) else list(query)
-        if any(not q.strip() for q in queries):
-            raise UserError("a query is empty; say what to search for")
+        check_asked(queries, k)
         readers: list[tuple[SearchModel, int]] = [(rerank, shortlist)] if rerank is not None else []
         if isinstance(self.model, PairModel):
             readers.insert(0, (self.model, int(self.model.spec["depth"])))
@@ -189,7 +189,7 @@ def opened_model(name: str, asked_by: str | Path | None = None) -> SearchModel:
         if asked_by is None or (Path(name) / model_folder.MANIFEST).exists():
             raise
         raise UserError(
-            f"the model that built {asked_by} cannot be opened ({error}); say where it is with --built-by"
+            f"the model that built {asked_by} cannot be opened ({error}); say where it is with -m"
         ) from None
     if not isinstance(model, SearchModel):
         raise UserError(f"{name} is a model for {model.task}, which cannot rank documents; name a search model or bm25")

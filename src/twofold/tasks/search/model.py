@@ -46,6 +46,18 @@ class Hit:
     text: str
 
 
+def check_asked(queries: Sequence[str], k: int) -> None:
+    """Refuses what cannot be searched.
+
+    Raises:
+        UserError: a query is empty, or k is below 1.
+    """
+    if any(not query.strip() for query in queries):
+        raise UserError("a query is empty; say what to search for")
+    if k < 1:
+        raise UserError(f"k is {k}; ask for 1 document or more")
+
+
 class SearchModel(Model):
     """A model that can rank documents for a query. What it has indexed is saved with it."""
 
@@ -78,6 +90,8 @@ class SearchModel(Model):
         """Makes `documents` searchable; ids default to their positions."""
         if not documents:
             raise UserError("nothing to index: the list of documents is empty")
+        if ids is not None and (len(ids) != len(documents) or len(set(ids)) < len(ids)):
+            raise UserError(f"{len(documents)} documents need as many ids, each its own; give one for each, or none")
         self._index = self.build_index(documents)
         self._texts = list(documents)
         self._ids = list(ids) if ids is not None else [str(i) for i in range(len(documents))]
@@ -86,19 +100,25 @@ class SearchModel(Model):
     def search(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
         """The best `k` documents for one query, or for each of many.
 
+        By words or terms, documents that share none with the query are not given.
+
         Raises:
-            UserError: nothing has been indexed, or a query is empty.
+            UserError: nothing has been indexed, a query is empty, or k is below 1.
         """
         if self._index is None:
             raise UserError("this model has no index yet; index documents first: model.index(documents)")
         queries = [query] if isinstance(query, str) else list(query)
-        if any(not q.strip() for q in queries):
-            raise UserError("a query is empty; say what to search for")
+        check_asked(queries, k)
         found = self._index.search(queries, k)
         hits = [
             [Hit(self._ids[p], float(s), self._texts[p]) for p, s in zip(positions, scores, strict=True)]
             for positions, scores in zip(found.positions, found.scores, strict=True)
         ]
+        if isinstance(self._index, LexicalIndex | InvertedIndex):
+            hits = [[hit for hit in each if hit.score > 0] for each in hits]  # the others share nothing with the query
+        elif isinstance(self._index, StagedIndex) and isinstance(self._index.first, LexicalIndex):
+            known = map(self._index.first.knows, queries)
+            hits = [each if some else [] for each, some in zip(hits, known, strict=True)]
         return hits[0] if isinstance(query, str) else hits
 
     def copy(self) -> Self:

@@ -74,6 +74,8 @@ class Postings:
         documents = self.documents[some]
         if len(documents) and not 0 <= documents.min() <= documents.max() < len(self):
             raise broken(self.file or Path(FILE), ValueError(f"{word!r} is in documents that are not there"))
+        if self.counts[some].min(initial=1) < 1:
+            raise broken(self.file or Path(FILE), ValueError(f"{word!r} is counted less than once"))
         return documents, self.counts[some]
 
     def save(self, folder: Path) -> None:
@@ -101,6 +103,8 @@ class Postings:
                 or len(made.counts) != lists
             ):
                 raise ValueError("lists that do not fit")
+            if made.lengths.min(initial=0) < 0:
+                raise ValueError("documents of fewer than no words")
             if (np.diff(pointers) < 0).any():
                 raise ValueError("lists that overlap")
             return made

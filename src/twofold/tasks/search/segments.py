@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -49,8 +50,21 @@ class Segment:
 
 
 def holds_index(place: Path) -> bool:
-    """Whether a folder is such an index."""
-    return (survivor(place) / MANIFEST).is_file()
+    """Whether a folder is such an index: it says so, or cannot be read and has nothing but segments beside it."""
+    folder = survivor(place)
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict) and found.get("kind") == KIND:
+        return True
+    return (folder / MANIFEST).is_file() and not strangers(folder) and any(folder.glob("segment-*"))
+
+
+def strangers(place: Path) -> list[str]:
+    """What is in an index's folder and not of an index."""
+    ours = re.compile(rf"{re.escape(MANIFEST)}|segment-.*|\..*")
+    return sorted(entry.name for entry in survivor(place).iterdir() if not ours.fullmatch(entry.name))
 
 
 def new_name(number: int) -> str:
@@ -123,17 +137,25 @@ def read_manifest(place: Path) -> dict[str, Any]:
     if not (place / MANIFEST).is_file():
         raise UserError(f"there is no index in {place}; build one with: twofold index DOCUMENTS -m MODEL -o {place}")
     found = read_json(place / MANIFEST)
-    model = found.get("model")
-    whole = found.get("kind") == KIND and isinstance(found.get("written"), int) and isinstance(model, dict)
-    segments = found.get("segments")
-    if not whole or not isinstance(segments, list) or not all(_is_entry(entry) for entry in segments):
+    if found.get("kind") == KIND and isinstance(found.get("format"), int) and found["format"] != FORMAT:
+        raise UserError(f"{place} has format {found['format']}, this version reads {FORMAT}; build it again")
+    if not _is_manifest(found):
         raise UserError(f"{place / MANIFEST} is not that of an index; build it again")
-    if found.get("format") != FORMAT:
-        raise UserError(f"{place} has format {found.get('format')}, this version reads {FORMAT}; build it again")
     return found
+
+
+def _is_manifest(found: dict[str, Any]) -> bool:
+    model, entries = found.get("model"), found.get("segments")
+    named = isinstance(model, dict) and all(isinstance(model.get(n), str) for n in ("source", "name", "fingerprint"))
+    listed = isinstance(entries, list) and len(entries) > 0 and all(_is_entry(entry) for entry in entries)
+    if not listed or not named or found.get("kind") != KIND or not isinstance(found.get("written"), int):
+        return False
+    once = len({entry["name"] for entry in found["segments"]}) == len(found["segments"])
+    return once and found.get("format") == FORMAT and found.get("engine", "exact") in ("exact", "faiss")
 
 
 def _is_entry(entry: Any) -> bool:
     name = isinstance(entry, dict) and entry.get("name")
     safe = isinstance(name, str) and re.fullmatch(r"segment-\d+-[0-9a-f]+", name) is not None
-    return safe and isinstance(entry.get("removed"), list)
+    removed = entry["removed"] if safe and "removed" in entry else None
+    return isinstance(removed, list) and all(isinstance(place, int) and place >= 0 for place in removed)

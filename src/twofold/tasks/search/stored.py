@@ -72,6 +72,11 @@ class StoredIndex(KeptIndex):
                 f"{place} holds an index already; add to it with --add, replace it with --fresh, "
                 "or name another folder with -o"
             )
+        if holds_index(place) and segments.strangers(place):
+            raise UserError(
+                f"{place} holds {segments.strangers(place)[0]} beside its index, which --fresh would delete; "
+                "move it, or name another folder with -o"
+            )
         if engine == "faiss":
             check_products(model)
             graph.faiss()

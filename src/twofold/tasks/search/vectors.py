@@ -83,7 +83,10 @@ class Dense(Vectors):
         Raises:
             UserError: the file is missing or broken.
         """
-        return cls(read_tensors(file, "vectors")["vectors"])
+        values = read_tensors(file, "vectors")["vectors"]
+        if values.dim() not in (2, 3) or not values.is_floating_point():
+            raise broken(file, ValueError("values of the wrong kind"))
+        return cls(values)
 
     def score(self, documents: Dense, by: Score | None = None) -> Float[Tensor, "n m"]:
         """Scores of these queries against `documents`."""
