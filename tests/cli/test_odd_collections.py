@@ -43,6 +43,39 @@ def test_two_documents_with_one_id(run, here, model) -> None:
     assert not (here / "j").exists()
 
 
+def test_one_id_in_two_tables_of_a_folder(run, here) -> None:
+    (here / "tables").mkdir()
+    for name, text in (("a", "a lamp"), ("b", "a river")):
+        (here / "tables" / f"{name}.csv").write_text(f"id,name,text,document\n1,{name},{name},{text}\n")
+    refused(run("index", "tables", "-o", "i"), "the document id '1' stands for two different texts")
+    (here / "tables" / "b.csv").unlink()
+    for data in ("tables", "tables/a.csv"):
+        assert run("index", data, "-o", "i", "--fresh").code == 0
+        assert [(hit["id"], hit["text"]) for hit in run("search", "i", "lamp", "--json").json["hits"]] == [
+            ("1", "a lamp")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("d.jsonl", '{"id": "a", "text": "a lamp"}\n{"text": "a river"}\n'),
+        ("d.csv", "id,text\na,a lamp\n,a river\n"),
+        ("corpus.jsonl", '{"_id": "a", "text": "a lamp"}\n{"_id": null, "text": "a river"}\n'),
+    ],
+)
+def test_a_document_without_an_id_among_those_with_one(run, here, name, text) -> None:
+    (here / name).write_text(text)
+    refused(run("index", name, "-o", "i"), f"{name}: document 2 ('a river') has no id; give every document its own")
+    assert not (here / "i").exists()
+
+
+def test_equal_documents_without_ids(run, here) -> None:
+    (here / "d.csv").write_text("query,document\nlight,a lamp\nlight it,a lamp\nflow,a river\n")
+    assert run("index", "d.csv", "-o", "i", "--json").json["documents"] == 2
+    assert [hit["id"] for hit in run("search", "i", "lamp river", "--json").json["hits"]] == ["0", "2"]
+
+
 def test_an_empty_document(run, here, model) -> None:
     (here / "d.jsonl").write_text(lines(("a", "a lamp"), ("b", " "), ("c", "a river")))
     ran = run("index", "d.jsonl", "-m", model, "-o", "i", "--json")

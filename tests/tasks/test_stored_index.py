@@ -533,6 +533,26 @@ def test_what_cannot_be_indexed(tmp_path) -> None:
         StoredIndex.create(tmp_path / "full", TEXTS, model, "bm25", fresh=True)
 
 
+def test_the_file_of_a_beir_collection_gives_what_its_folder_does(tmp_path) -> None:
+    rows = [
+        {"_id": "x", "title": "Lamps", "text": "How to light one"},
+        {"_id": "y", "title": "Rivers", "text": ""},
+        {"_id": "z", "title": None, "text": "Doors"},
+    ]
+    file = tmp_path / "beir" / "corpus.jsonl"
+    file.parent.mkdir()
+    file.write_text("\n".join(map(json.dumps, rows)))
+    expected = {"x": "Lamps\nHow to light one", "y": "Rivers", "z": "Doors"}
+    assert documents(file) == documents(file.parent) == expected
+    (tmp_path / "corpus.csv").write_text("_id,title,text\nx,Lamps,How to light one\nz,,Doors\n")
+    assert documents(tmp_path / "corpus.csv") == {"x": expected["x"], "z": "Doors"}
+
+
+@pytest.mark.parametrize("name", ["id", "Id", "_ID", "doc_id", "DocID", "name"])
+def test_a_column_of_ids_may_have_other_names(name) -> None:
+    assert documents(Rows.of({"name": ["n"], name: ["a"], "text": ["x"]})) == {"a": "x"}
+
+
 def test_a_folder_of_code_gives_its_functions(tmp_path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "a.py").write_text(

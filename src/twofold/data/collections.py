@@ -10,15 +10,17 @@ Every file may be gzipped. Thakur et al. 2021, https://arxiv.org/abs/2104.08663;
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from twofold.data.cache import digest
+from twofold.data.columns import clean
 from twofold.data.files import format_of, missing, read_bytes, read_file
 from twofold.data.overlap import unrelated
-from twofold.data.rows import is_empty, listed
+from twofold.data.rows import is_empty, listed, shown
 from twofold.data.splits import part_name
 from twofold.errors import UserError
 
@@ -145,13 +147,15 @@ def merged(pairs: Iterable[tuple[str, str]], what: str, source: str) -> tuple[di
     """Texts by id. Empty texts are left out, an id that comes again with the same text is kept once; both are noted.
 
     Raises:
-        UserError: an id that stands for two different texts, or no text at all.
+        UserError: a text without an id, an id that stands for two different texts, or no text at all.
     """
     kept: dict[str, str] = {}
     empty = again = 0
-    for id, text in pairs:
+    for number, (id, text) in enumerate(pairs, 1):
         if not text.strip():
             empty += 1
+        elif not id.strip():
+            raise UserError(f"{source}: {what} {number} ({shown(text)!r}) has no id; give every {what} its own")
         elif id not in kept:
             kept[id] = text
         elif kept[id] == text:
@@ -171,6 +175,17 @@ def merged(pairs: Iterable[tuple[str, str]], what: str, source: str) -> tuple[di
 def is_documents_file(path: Path) -> bool:
     """Whether a file holds documents in TREC's or SMART's format."""
     return path.is_file() and _holds_documents(path)
+
+
+def is_corpus(path: Path) -> bool:
+    """Whether a file holds documents as BEIR writes them, by its first line."""
+    if not path.is_file() or format_of(path) != "jsonl":
+        return False
+    try:
+        first = json.loads(read_bytes(path).lstrip().partition(b"\n")[0])
+    except ValueError:
+        return False
+    return isinstance(first, dict) and {"_id", "text"} <= first.keys() and "document" not in first
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -289,7 +304,7 @@ def _known(
 
 def _documents(path: Path) -> list[tuple[str, str]]:
     if format_of(path) == "jsonl":
-        table = read_file(path)
+        table = clean(read_file(path), str(path))
         if "_id" not in table or "text" not in table:
             raise UserError(f"{path} lacks the columns _id and text (found: {listed(table)}); rename its columns")
         titles = table.get("title", [None] * len(table["_id"]))
@@ -307,7 +322,11 @@ def with_title(title: object, text: str) -> str:
 
 
 def _pairs(ids: Iterable[object], texts: Iterable[object]) -> list[tuple[str, str]]:
-    return [(str(id), "" if is_empty(text) else str(text)) for id, text in zip(ids, texts, strict=True)]
+    return [(_told(id), _told(text)) for id, text in zip(ids, texts, strict=True)]
+
+
+def _told(value: object) -> str:
+    return "" if is_empty(value) else str(value)
 
 
 def _trec(content: str, path: Path) -> Iterable[tuple[str, str]]:
