@@ -100,6 +100,6 @@ class DeepspeedMoe(MoeLm):
             Arm("deepspeed-moe", residual=False, expert_hidden=4.0, **_SIZES),
             Arm("deepspeed-moe", pyramid=(8,), **_SIZES),
         ),
-        tune={"lr": (2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )

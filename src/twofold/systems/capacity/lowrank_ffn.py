@@ -151,7 +151,7 @@ class LowRankFfn(Decoder, Analysis):
                 )
             ),
         ),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )
 

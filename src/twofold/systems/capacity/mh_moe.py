@@ -150,6 +150,6 @@ class MhMoe(MoeLm):
             Arm("decoder", dim=64, length=128, tokenizer="bpe", vocab=1024),
             Arm("mh-moe", dim=64, length=128, merge_map=False, tokenizer="bpe", vocab=1024),
         ),
-        tune={"lr": (2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )

@@ -156,6 +156,6 @@ class MoeLm(Decoder, Change, Analysis):
             Arm("moe-lm", dim=64, length=128, experts=4),
             Arm("moe-lm", dim=64, length=128, experts=16),
         ),
-        tune={"lr": (2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )

@@ -78,6 +78,6 @@ class Smlp(Gmlp):
             Arm("smlp", feature_experts=False, **_SIZES),
             Arm("decoder", **_SIZES),
         ),
-        tune={"lr": (2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=4,
     )

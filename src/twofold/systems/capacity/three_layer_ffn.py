@@ -152,7 +152,7 @@ class ThreeLayerFfn(StudySystem):
             Arm("three-layer-ffn", k=(k,), blocks=(n,), steps=400, texts=100)
             for k, n in ((0, 14), (1, 11), (2, 4), (3, 3))
         ),
-        tune={"lr": (2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         trial={"steps": 100, "texts": 50},
         tune_by="validation_loss",
         minutes=8,

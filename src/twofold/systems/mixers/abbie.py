@@ -77,6 +77,6 @@ class Abbie(SequenceSystem):
             Arm("backbone", dim=64, layers=6, length=128, batch=16),
             Arm("abbie", dim=64, layers=4, length=128, batch=16, inject=False),
         ),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=5,
     )

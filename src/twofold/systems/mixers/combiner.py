@@ -68,6 +68,6 @@ class CombinerDecoder(SequenceSystem):
         budget=Steps(250),
         repeats=3,
         setting={"texts": 60},
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=5,
     )

@@ -86,7 +86,7 @@ class DiffMamba(SequenceSystem):
         budget=Steps(300),
         guards=(Guard("accuracy", "baseline", at_least=0.3, at_most=0.9),),
         repeats=3,
-        tune={"lr": (5e-3, 1e-2, 2e-2)},
+        tune={"lr": (1e-2, 2e-2, 4e-2)},
         tune_by="log_likelihood",
         minutes=6,
     )

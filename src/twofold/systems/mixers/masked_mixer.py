@@ -68,7 +68,7 @@ class MaskedMixerDecoder(SequenceSystem):
         budget=Steps(200),
         repeats=3,
         setting={"texts": 40, "invert": (32, 32, 150)},
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         tune_by="bits_per_byte",
         minutes=5,
     )

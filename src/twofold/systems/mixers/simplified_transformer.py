@@ -73,6 +73,6 @@ class SimplifiedTransformer(SequenceSystem):
         repeats=3,
         setting={"texts": 100},
         side=(Arm("simplified-transformer", dim=64, layers=6, length=128, batch=16, block="sas"),),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         minutes=6,
     )

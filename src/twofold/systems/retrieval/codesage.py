@@ -194,6 +194,6 @@ class CodeSage(PretrainedSearch):
         by=0.02,
         budget=Steps(150),
         side=(Arm("bm25"),),
-        tune={"lr": (3e-4, 1e-3, 2e-3)},
+        tune={"lr": (1e-5, 3e-5, 1e-4)},
         minutes=4,
     )
