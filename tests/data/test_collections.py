@@ -60,6 +60,18 @@ def test_one_file_of_judgements_is_split_by_query(tmp_path: Path) -> None:
     assert all(len(few.pool(part)) == 22 for part in ("train", "test"))
 
 
+@pytest.mark.parametrize("between", ["\t", "\t0\t"])
+def test_ids_that_hold_blanks_are_judged_between_tabs(tmp_path: Path, between: str) -> None:
+    file = tmp_path / "qrels.tsv"
+    file.write_text(f"query-id\tcorpus-id\tscore\nq 1{between}my notes.md\t2\nq2 0 lamps.md 1 \t\n")
+    assert collections.read_qrels(file) == {"q 1": {"my notes.md": 2}, "q2": {"lamps.md": 1}}
+
+
+def test_tabs_among_the_blanks_of_smart_judgements(tmp_path: Path) -> None:
+    (tmp_path / "CISI.REL").write_text("     1     28\t0\t0.000000\n")
+    assert collections.read_qrels(tmp_path / "CISI.REL") == {"1": {"28": 1}}
+
+
 def test_a_query_in_two_parts_is_refused(tmp_path: Path) -> None:
     folder = beir(tmp_path / "b", {"train.tsv": judgements(range(9)), "test.tsv": judgements(range(8, 20))})
     with pytest.raises(UserError, match=r"'q8'.*keep it in one part"):

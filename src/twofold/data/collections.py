@@ -225,6 +225,7 @@ def read_queries(path: Path) -> dict[str, str]:
 def read_qrels(path: Path) -> Judgements:
     """Judgements: TREC's `query 0 document grade`, BEIR's tsv with a line of names, or SMART's `.REL`.
 
+    Columns stand between tabs where a line has any (SMART's aside), so that ids can hold blanks, else between blanks.
     Of a pair that is judged twice, the higher grade counts.
 
     Raises:
@@ -235,7 +236,8 @@ def read_qrels(path: Path) -> Judgements:
     smart = path.name.casefold().removesuffix(".gz").endswith(".rel")
     found: Judgements = {}
     for number, line in enumerate(_text(path).split("\n"), 1):
-        cells = line.split()
+        tabs = "\t" in line.strip() and not smart
+        cells = [cell.strip() for cell in line.split("\t") if cell.strip()] if tabs else line.split()
         if not cells:
             continue
         if smart and len(cells) >= 2:
