@@ -469,6 +469,14 @@ def test_judgements_that_count_queries_are_matched_and_strange_ones_noted(tmp_pa
         twofold.evaluate(index, queries=tmp_path / "q.tsv", qrels=tmp_path / "q.qrel")
 
 
+def test_an_empty_query_of_a_file_is_left_out_with_a_warning(tmp_path) -> None:
+    index = StoredIndex.create(tmp_path / "i", {"a": "a lamp"}, LexicalModel(None, None, {}), "bm25")
+    (tmp_path / "q.jsonl").write_text('{"_id": "1", "text": "lamp"}\n{"_id": "2", "text": " "}\n')
+    (tmp_path / "q.qrel").write_text("1 0 a 1\n")
+    with pytest.warns(UserWarning, match="empty"):
+        assert twofold.evaluate(index, queries=tmp_path / "q.jsonl", qrels=tmp_path / "q.qrel").figures["map"] == 1
+
+
 def test_a_ranking_with_blanks_in_its_ids_is_not_written(tmp_path) -> None:
     index = StoredIndex.create(tmp_path / "i", {"my doc": "a lamp"}, LexicalModel(None, None, {}), "bm25")
     (tmp_path / "q.tsv").write_text("q1\tlamp\n")

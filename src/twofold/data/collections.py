@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,11 +190,18 @@ def is_corpus(path: Path) -> bool:
 
 
 def read_queries(path: Path) -> dict[str, str]:
-    """Queries by id: a tsv of id and text, BEIR's jsonl, TREC topics, or SMART's records.
+    """Queries by id: a tsv of id and text, BEIR's jsonl, TREC topics, or SMART's records; warns of those left out.
 
     Raises:
         UserError: none of these, an id that stands for two texts, or no query.
     """
+    found, notes = merged(_queries(path), "query", str(path))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return found
+
+
+def _queries(path: Path) -> Iterable[tuple[str, str]]:
     if not path.exists():
         raise missing(path)
     if format_of(path) in ("jsonl", "json", "csv", "parquet"):
@@ -202,13 +210,13 @@ def read_queries(path: Path) -> dict[str, str]:
         text = next((name for name in ("text", "query", "question") if name in table), None)
         if id is None or text is None:
             raise UserError(f"{path} lacks the columns _id and text (found: {listed(table)}); rename its columns")
-        return merged(_pairs(table[id], table[text]), "query", str(path))[0]
+        return _pairs(table[id], table[text])
     content = _text(path)
     start = content.lstrip()
     if start.startswith(".I"):
-        return merged(_smart(content), "query", str(path))[0]
+        return _smart(content)
     if start.startswith("<"):
-        return merged(_topics(content, path), "query", str(path))[0]
+        return _topics(content, path)
     pairs = []
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
@@ -219,7 +227,7 @@ def read_queries(path: Path) -> dict[str, str]:
         if number == 1 and id_.strip().casefold() in _ID_NAMES:
             continue
         pairs.append((id_.strip(), query.strip()))
-    return merged(pairs, "query", str(path))[0]
+    return pairs
 
 
 def read_qrels(path: Path) -> Judgements:
