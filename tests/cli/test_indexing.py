@@ -32,9 +32,27 @@ def test_documents_are_indexed_searched_added_and_removed(run, notes, here) -> N
     assert run("index", "-o", "i", "--remove", "new,door.txt", "--json").json["documents"] == 2
     ran = run("search", "i", "boat")
     assert ran.out == "nothing in the index shares a word with it\n"
-    many = run("search", "i", "lamp", "river", "boat", "-o", "f.jsonl")
-    assert many.code == 0
-    assert len((here / "f.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_every_query_is_written_with_what_was_found(run, notes, here, ending) -> None:
+    run("index", notes, "-o", "i")
+    asked = ("boat", "river", "lamp", "river")
+    ran = run("search", "i", *asked, "-o", f"f.{ending}")
+    assert ran.out == f"4 rows written to f.{ending}\n"
+    text = (here / f"f.{ending}").read_text()
+    rows = json.loads(text) if ending == "json" else [json.loads(line) for line in text.splitlines()]
+    shown = run("search", "i", *asked, "--json").json
+    assert [row["query"] for row in rows] == [*asked]
+    assert [[hit.pop("rank") for hit in row["hits"]] for row in rows] == [[], [1], [1], [1]]
+    assert rows == shown
+
+
+@pytest.mark.parametrize(("ending", "between"), [("csv", ","), ("tsv", "\t")])
+def test_a_table_of_nothing_found_has_its_line_of_names(run, notes, here, ending, between) -> None:
+    run("index", notes, "-o", "i")
+    assert run("search", "i", "boat", "-o", f"f.{ending}").code == 0
+    assert (here / f"f.{ending}").read_text() == between.join(("query", "rank", "id", "score", "text")) + "\n"
 
 
 def test_queries_and_ids_may_be_longer_than_a_files_name(run, notes, here) -> None:

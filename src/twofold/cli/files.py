@@ -75,8 +75,12 @@ def check_ending(out: str | None, endings: Sequence[str] = TABLES) -> None:
         raise UserError(f"there is no folder {path.parent} to write {path.name} in; make it first")
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], out: str) -> None:
-    """Writes rows to `.jsonl`, `.json`, `.csv` or `.tsv`; a file that was there is replaced only by a whole one."""
+def write_table(rows: Sequence[Mapping[str, Any]], out: str, names: Sequence[str] = ()) -> None:
+    """Writes rows to `.jsonl`, `.json`, `.csv` or `.tsv`; a file that was there is replaced only by a whole one.
+
+    Args:
+        names: the columns that csv and tsv files begin with, whether or not there are rows.
+    """
     kind = Path(out).suffix.lower()
     with _replacing(Path(out)) as path, path.open("w", encoding="utf-8", newline="") as file:
         if kind == ".jsonl":
@@ -85,8 +89,8 @@ def write_table(rows: Sequence[Mapping[str, Any]], out: str) -> None:
             json.dump(list(rows), file, ensure_ascii=False, indent=1)
             file.write("\n")
         else:
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            writer = csv.DictWriter(file, names, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
+            every = list(dict.fromkeys((*names, *(name for row in rows for name in row))))
+            writer = csv.DictWriter(file, every, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

@@ -43,11 +43,10 @@ def search(arguments: Namespace) -> None:
         hits = [best[: arguments.k] for best in hits]
     if arguments.out is not None:
         rows = [
-            {"query": query, "rank": rank, "id": hit.id, "score": hit.score, "text": hit.text}
+            {"query": query, "hits": [{"rank": rank, **vars(hit)} for rank, hit in enumerate(best, 1)]}
             for query, best in zip(queries, hits, strict=True)
-            for rank, hit in enumerate(best, 1)
         ]
-        write(rows, arguments, "query", "hits")
+        _write_hits(rows, arguments)
     elif arguments.json:
         as_json([{"query": q, "hits": [vars(h) for h in best]} for q, best in zip(queries, hits, strict=True)], found)
     else:
@@ -205,6 +204,14 @@ def write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = Non
         counted = len(rows)
     files.write_table(rows, arguments.out)
     written(f"{counted:,} rows", arguments)
+
+
+def _write_hits(rows: list[dict[str, Any]], arguments: Namespace) -> None:
+    """Writes a row for each query with a list of its hits in JSON formats, a row for each hit in the others."""
+    if not arguments.out.lower().endswith((".json", ".jsonl")):
+        rows = [{"query": row["query"], **hit} for row in rows for hit in row["hits"]]
+    files.write_table(rows, arguments.out, ("query", "rank", "id", "score", "text"))
+    written(f"{len(rows):,} rows", arguments)
 
 
 def written(what: str, arguments: Namespace) -> None:
