@@ -183,3 +183,13 @@ def test_the_model_is_found_where_it_was(tmp_path, name) -> None:
     with pytest.raises(UserError, match=r"cannot be opened .* say where it is with -m"):
         twofold.open_index(name, engine=ENGINE)
     assert len(twofold.open_index(name, tmp_path / "moved", engine=ENGINE)) == 2
+
+
+def test_ports_and_folders_that_cannot_be_are_refused(tmp_path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    for engine, says in (
+        ("qdrant://localhost:99999", "99999 is no port"),
+        (f"qdrant:{tmp_path / 'pairs.jsonl'}", "is a file"),
+    ):
+        with pytest.raises(UserError, match=says):
+            QdrantIndex.open(engine, "x", small_model())

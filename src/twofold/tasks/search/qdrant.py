@@ -343,6 +343,8 @@ def _client(address: str) -> Any:
     library = _library("qdrant_client")
     folder, server = _EMBEDDED.fullmatch(address), _SERVER.fullmatch(address)
     if folder is not None:
+        if Path(folder[1]).is_file():
+            raise UserError(f"{folder[1]} is a file; give --engine qdrant:FOLDER a folder, or a name for a new one")
         where = {"location": ":memory:"} if folder[1] == ":memory:" else {"path": folder[1]}
         try:
             client = library.QdrantClient(**where)
@@ -353,6 +355,8 @@ def _client(address: str) -> Any:
     else:
         assert server is not None
         secure, host, port = server.groups()
+        if port and not 0 < int(port) < 1 << 16:
+            raise UserError(f"{address}: {port} is no port; give one of 1 to 65535 (Qdrant's own is 6333)")
         client = library.QdrantClient(
             url=f"{'https' if secure else 'http'}://{host}:{port or 6333}",
             api_key=os.environ.get("QDRANT_API_KEY"),
