@@ -72,6 +72,16 @@ def test_tabs_among_the_blanks_of_smart_judgements(tmp_path: Path) -> None:
     assert collections.read_qrels(tmp_path / "CISI.REL") == {"1": {"28": 1}}
 
 
+def test_what_lies_beside_the_judgements_is_none(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "b", {"train.tsv": judgements(range(12)), "test.tsv": judgements(range(12, 24))})
+    expected = collections.read_collection(folder)
+    for name in (".DS_Store", "README.md", "README.txt", "._test.tsv"):
+        (folder / "qrels" / name).write_text("1 2\n")
+    for name in (".ipynb_checkpoints", "old.tsv"):
+        (folder / "qrels" / name).mkdir()
+    assert collections.read_collection(folder) == expected
+
+
 def test_a_query_in_two_parts_is_refused(tmp_path: Path) -> None:
     folder = beir(tmp_path / "b", {"train.tsv": judgements(range(9)), "test.tsv": judgements(range(8, 20))})
     with pytest.raises(UserError, match=r"'q8'.*keep it in one part"):

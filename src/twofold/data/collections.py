@@ -20,6 +20,7 @@ from pathlib import Path
 from twofold.data.cache import digest
 from twofold.data.columns import clean
 from twofold.data.files import format_of, missing, read_bytes, read_file
+from twofold.data.folders import is_about
 from twofold.data.overlap import unrelated
 from twofold.data.rows import is_empty, listed, shown
 from twofold.data.splits import part_name
@@ -36,6 +37,7 @@ _NUMBER = re.compile(r"<num>\s*(?:number\s*:)?\s*([^\s<]+)", re.I)
 _TAG = re.compile(r"<[^>]*>")
 _CONTENT = ("title", "headline", "head", "abstract", "text", "body")
 _SMART_FIELD = re.compile(r"^\.([A-Z])\s*(.*)$")
+_JUDGED_ENDINGS = (".tsv", ".txt", ".qrel", ".qrels", ".rel", ".csv", ".jsonl")
 _LOOKED_AT = 1 << 16  # characters of a file that say what it is
 
 
@@ -80,7 +82,7 @@ def find(folder: Path) -> Files | None:
     queries = [each for each, name in plain.items() if name == "queries.jsonl"]
     if corpus:
         inside = folder / "qrels"
-        judged = sorted(inside.iterdir()) if inside.is_dir() else [e for e, name in plain.items() if "qrel" in name]
+        judged = _judged(inside) if inside.is_dir() else [e for e, name in plain.items() if "qrel" in name]
         return Files(corpus, queries[0] if queries else None, tuple(judged))
     judged = [each for each, name in plain.items() if "qrel" in name or name.endswith(".rel")]
     asked = [
@@ -94,6 +96,16 @@ def find(folder: Path) -> Files | None:
     if len(asked) > 1:
         raise UserError(f"{folder} holds several files of queries ({listed(e.name for e in asked)}); keep one")
     return Files(tuple(rest), asked[0] if asked else None, tuple(judged))
+
+
+def _judged(folder: Path) -> list[Path]:
+    """The files of judgements in a folder; hidden ones, and what is there beside them, are none."""
+    names = {each: each.name.casefold().removesuffix(".gz") for each in sorted(folder.iterdir()) if each.is_file()}
+    return [
+        each
+        for each, name in names.items()
+        if name.endswith(_JUDGED_ENDINGS) and not name.startswith(".") and not is_about(each)
+    ]
 
 
 def read_collection(folder: Path) -> Collection:
