@@ -165,6 +165,20 @@ def test_compiled_ssd_takes_padding_as_nothing(monkeypatch):
     torch.testing.assert_close(last, behind, rtol=1e-5, atol=1e-5)
 
 
+def test_compiled_ssd_keeps_its_precision_under_autocast(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(fused, "_LONG", 0)
+    given = [t.float().requires_grad_() for t in ssd_inputs(40)]
+    found = []
+    for lower in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+            y, last = ssd(*given)
+            found.append((y, last, *torch.autograd.grad(y.sum() + last.sum(), given)))
+    for plain, under in zip(*found, strict=True):
+        assert under.dtype == torch.float32
+        torch.testing.assert_close(under, plain)
+
+
 def test_compiled_ssd_survives_strong_decays(monkeypatch):
     pytest.importorskip("numba")
     monkeypatch.setattr(fused, "_LONG", 0)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 
 from twofold.parts import kernels, scans, ssd_passes
 from twofold.parts.compiled import Rows, arrays, each
@@ -136,6 +137,7 @@ class FusedSSD(torch.autograd.Function):
     """As `scans.ssd`, for float32 on a processor."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # the products in it are not autocast's
     def forward(
         ctx: Any, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor, starts: Tensor | None,
         chunk: int, skip: Tensor,
@@ -166,6 +168,7 @@ class FusedSSD(torch.autograd.Function):
         return y, _in_heads(running, state)
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, a, b, c, state, skip, y, last, *enters = ctx.saved_tensors
         if torch.is_grad_enabled():
