@@ -11,10 +11,11 @@ already there, beside one with a short context. *Scan*: a training pass of `sele
 as a loop under autograd. `x-transformers` (its attention) and `mambapy` (its scan) take part where they are installed.
 
 What bounds them: attention, its T² logits from about 1,000 tokens on; patterns, the logits of the pairs that they see,
-written and read where attention's kernel keeps them in the cache; SSD, the elementwise decays inside a chunk
-(T · chunk · heads numbers) and its projections; S6, exponentials and passes over T · inner · state numbers, in blocks
-that stay in the cache, and in one pass where numba is installed; Hyena, the transforms of dim · head_dim channels. In
-decoding a state costs the same at any place, and keys and values cost what reading them costs.
+written and read where attention's kernel keeps them in the cache; SSD, its projections (two fifths of a forward pass at
+2,048 tokens), then small products within and between chunks, with one pass each around them where numba is installed;
+S6, exponentials and passes over T · inner · state numbers, in blocks that stay in the cache, in one pass with numba;
+Hyena, the transforms of dim · head_dim channels. In decoding a state costs the same at any place, and keys and values
+cost what reading them costs.
 
 With `--docs` the figures also go to `data/mixers.json` there, and into the page `mixers.md` with its figure; `--page`
 writes the page anew from that file and measures nothing.
