@@ -54,7 +54,10 @@ def test_lines_of_two_words_and_dates(tmp_path) -> None:
         ({"user": ["a"], "thing": ["x"]}, "no column 'item'"),
         ({"user": ["a", "a"], "item": ["x", "y"]}, "no user has 3 events"),
         ({"user": ["a"] * 3, "item": ["x"] * 3, "time": ["1", "", "3"]}, "time is empty in row 2"),
-        ({"user": ["a"] * 3, "item": ["x"] * 3, "time": ["1", "Monday", "3"]}, "times are neither numbers nor dates"),
+        (
+            {"user": ["a"] * 3, "item": ["x"] * 3, "time": ["1", "Monday", "3"]},
+            "the time 'Monday' in row 2 is no number",
+        ),
     ],
 )
 def test_rows_that_are_refused(columns, says) -> None:
@@ -167,3 +170,37 @@ def test_an_empty_history_is_refused() -> None:
         model.scores([[]])
     with pytest.raises(UserError, match="has no vectors of items"):
         model.embed_items()
+
+
+def test_items_are_those_of_the_model_by_name() -> None:
+    made = task("recommend")
+    events = [(f"u{u}", f"i{(3 * u + 5 * k) % 17}", k) for u in range(30) for k in range(6)]
+
+    def read(events, name="{}"):
+        users, items, times = zip(*events, strict=True)
+        return from_rows(rows(user=[*users], item=[name.format(i) for i in items], time=[*times]))
+
+    data = read(events)
+    model = configure("item-knn").fit(data, Steps(1)).model
+    exact = made.evaluate(model, data).figures
+    other = made.evaluate(model, read(events[::-1])).figures
+    assert {k: v for k, v in exact.items() if "sampled" not in k} == pytest.approx(
+        {k: v for k, v in other.items() if "sampled" not in k}
+    )
+    some = made.evaluate(model, read([e for e in events if e[0] in ("u3", "u4")]))
+    assert len(some.items) == 2
+    new = [(user, f"new-{item}" if time == 5 else item, time) for user, item, time in events]
+    with pytest.warns(UserWarning, match="does not know 17 of 34 items"):
+        assert set(made.evaluate(model, read(new)).figures.values()) == {0.0}
+    with pytest.raises(UserError, match="knows none of the items"):
+        made.evaluate(model, read(events, "other-{}"))
+
+
+def test_dates_are_sorted_as_dates() -> None:
+    data = from_rows(
+        rows(user=["u"] * 3, item=["a", "c", "b"], time=["2024-01-05", "2024-02-01", "2024-01-31T10:00+02:00"])
+    )
+    assert [data.items[i] for i in data.histories[0]] == ["a", "b", "c"]
+    for times in (["2024-01-31", "2024-1-5", "2024-02-01"], [1, 2, "nan"], [1, 2, "2024-01-31"]):
+        with pytest.raises(UserError, match=r"the time .* in row [23] is no"):
+            from_rows(rows(user=["u"] * 3, item=["a", "b", "c"], time=times))

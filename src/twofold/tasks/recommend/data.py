@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -121,20 +123,36 @@ def _named(rows: Rows) -> Rows:
     return replace(rows, columns=columns)
 
 
-def _times(rows: Rows) -> Sequence[float] | Sequence[str] | None:
-    """Times as numbers, or where they are none as texts that sort (such as 2024-01-31)."""
+def _times(rows: Rows) -> Sequence[float] | None:
+    """Times as numbers; dates as seconds, those without a zone as if in UTC."""
     values = rows.columns.get("time")
     if values is None:
         return None
     empty = next((i for i, value in enumerate(values) if is_empty(value)), None)
     if empty is not None:
         raise UserError(f"{rows.source}: time is empty in row {empty + 1}; fill it in, or leave the column out")
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        texts = [str(value) for value in values]
-    if not all(text[:4].isdecimal() for text in texts):
+    read = _number if _number(values[0]) is not None else _seconds
+    times = [read(value) for value in values]
+    bad = next((i for i, time in enumerate(times) if time is None), None)
+    if bad is not None:
         raise UserError(
-            f"{rows.source}: times are neither numbers nor dates that begin with the year; write 2024-01-31"
+            f"{rows.source}: the time {str(values[bad])!r} in row {bad + 1} is no "
+            f"{'number, as the first one is' if read is _number else 'number and no date such as 2024-01-31'}"
         )
-    return texts
+    return [time for time in times if time is not None]
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        when = datetime.fromisoformat(str(value).strip())
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
