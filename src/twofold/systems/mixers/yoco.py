@@ -87,7 +87,7 @@ class Yoco(SequenceSystem):
                 conv=3,
             ),
         ),
-        tune={"lr": (1e-3, 2e-3, 4e-3)},
+        tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
         tune_by="log_likelihood",
         minutes=5,
     )
