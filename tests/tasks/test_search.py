@@ -74,6 +74,13 @@ def test_documents_without_any_query_are_refused() -> None:
         from_rows(rows(query=["", None], document=["x", "y"]))
 
 
+def test_grades_that_tell_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match=r"grade '0.9' in row 2 is no whole number"):
+        from_rows(rows(query=["a", "b"], document=["x", "y"], grade=["1", "0.9"]))
+    with pytest.raises(UserError, match="no query has an answer"):
+        from_rows(rows(query=["a", "b"], document=["x", "y"], grade=[0, 0]))
+
+
 def test_a_grade_that_is_no_number_is_named() -> None:
     with pytest.raises(UserError, match=r"grade 'good' in row 2"):
         from_rows(rows(query=["a", "b"], document=["x", "y"], grade=["1", "good"]))

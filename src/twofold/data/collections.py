@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -271,13 +272,15 @@ def read_qrels(path: Path) -> Judgements:
         else:
             raise UserError(f"{path}, line {number}: {len(cells)} columns; write: query 0 document grade")
         try:
-            value = int(float(grade))
-        except (ValueError, OverflowError):
+            value = float(grade)
+        except ValueError:
             if number == 1:  # a line of names
                 continue
-            raise UserError(f"{path}, line {number}: grade {grade[:40]!r} is no number; use 0, 1, 2, …") from None
+            value = math.nan
+        if not value.is_integer():
+            raise UserError(f"{path}, line {number}: grade {grade[:40]!r} is no whole number; use 0, 1, 2, …")
         judged = found.setdefault(query, {})
-        judged[document] = max(value, judged.get(document, value))
+        judged[document] = max(int(value), judged.get(document, int(value)))
     if not found:
         raise UserError(f"{path} holds no judgements; write lines such as: 1 0 doc7 1")
     return found

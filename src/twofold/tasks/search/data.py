@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,6 +133,8 @@ def from_rows(rows: Rows) -> SearchData:
             "(of code: docstrings of four words or more), or search the documents as they are: twofold index"
         )
     grades = _grades(rows)
+    if not any(grades[i] > 0 for i in asking):
+        raise UserError(f"{rows.source}: no query has an answer, as all grades are 0; give 1 or more to what answers")
     parts = _parts(rows, asking)
     names = rows.columns.get("name") or rows.columns.get("id")
 
@@ -256,11 +259,14 @@ def _grades(rows: Rows) -> list[int]:
     grades = []
     for line, value in enumerate(values, 1):
         try:
-            grades.append(int(float(value)))
+            number = float(value)
         except (TypeError, ValueError):
+            number = math.nan
+        if not number.is_integer():
             raise UserError(
-                f"{rows.name}: grade {value!r} in row {line} is no number; use whole numbers, 0 for not relevant"
-            ) from None
+                f"{rows.name}: grade {value!r} in row {line} is no whole number; use 0 for not relevant, else 1, 2, …"
+            )
+        grades.append(int(number))
     return grades
 
 
