@@ -29,6 +29,8 @@ def test_recommend(run, model, here) -> None:
     again = run("recommend", model, "i1,i2", "-k", "30", "--again", "--json").json["items"]
     assert {each["item"] for each in again} - {each["item"] for each in items} == {"i1", "i2"}
     assert run("recommend", model, "i1", "-k", "2", "--json").json["history"] == "i1"
+    assert run("recommend", model, "u1", "u1", "-o", "twice.jsonl").code == 0
+    assert len((here / "twice.jsonl").read_text().splitlines()) == 2
     assert run("recommend", model, "u1", "u2", "-o", "f.jsonl").code == 0
     assert [len(json.loads(line)["items"]) for line in (here / "f.jsonl").read_text().splitlines()] == [10, 10]
 

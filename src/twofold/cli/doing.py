@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from argparse import Namespace
 from dataclasses import fields
@@ -75,7 +76,7 @@ def study(arguments: Namespace) -> None:
     model, data = arguments.model, arguments.data
     if data is None and model is not None and _is_data(model):
         model, data = None, model
-    if data is not None and not (data in NAMES or files.is_file(data) or Path(data).exists()):
+    if data is not None and not (data in NAMES or files.is_file(data) or os.path.exists(data)):
         data = Rows.of({"text": [data]}, name="text", source="the command line")
     report = api.study(
         _arm(arguments),
@@ -129,7 +130,7 @@ def _set(arm: Arm, own: dict[str, Any], arguments: Namespace) -> Arm:
 
 def _is_data(given: str) -> bool:
     """Whether what stands in the model's place can only be data: a data set's name, or a file that is no checkpoint."""
-    return given in NAMES or (Path(given).is_file() and Path(given).suffix.lower() != ".gguf")
+    return given in NAMES or (os.path.isfile(given) and not given.lower().endswith(".gguf"))
 
 
 def _made(model: Model, arguments: Namespace) -> None:

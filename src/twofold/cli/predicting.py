@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ def _settings(model: Any, arguments: Namespace) -> dict[str, Any]:
 def _images(arguments: Namespace) -> Rows | list[str]:
     """Paths of images: those that were typed, those in a folder, or the column `image` of a table."""
     words: list[str] = arguments.inputs
-    if len(words) == 1 and Path(words[0]).is_dir():
+    if len(words) == 1 and os.path.isdir(words[0]):
         paths = sorted(str(path) for path in Path(words[0]).rglob("*") if is_image(path))
         if not paths:
             raise UserError(f"{words[0]} holds no images")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from twofold.cli import files, output
-from twofold.cli.using import as_json, using, write
+from twofold.cli.using import as_json, using, write_lists
 from twofold.errors import UserError
 from twofold.measure.reports.terminal import plain
 
@@ -22,13 +22,12 @@ def recommend(arguments: Namespace) -> None:
             # A word with a comma is a history; so is an item that is no user.
             known = word in model.histories or (len(items) == 1 and word not in model.items)
             told.append(model.recommend(word if known else items, arguments.k, exclude_seen=not arguments.again))
-    rows = [
-        {"history": word, "rank": rank, "item": each.item, "score": each.score}
-        for word, found in zip(arguments.history, told, strict=True)
-        for rank, each in enumerate(found, 1)
-    ]
     if arguments.out is not None:
-        write(rows, arguments, "history", "items")
+        rows = [
+            {"history": word, "items": [{"rank": rank, **vars(each)} for rank, each in enumerate(found, 1)]}
+            for word, found in zip(arguments.history, told, strict=True)
+        ]
+        write_lists(rows, "items", ("history", "rank", "item", "score"), arguments)
     elif arguments.json:
         groups = [
             {"history": word, "items": [vars(each) for each in found]}

@@ -46,7 +46,7 @@ def search(arguments: Namespace) -> None:
             {"query": query, "hits": [{"rank": rank, **vars(hit)} for rank, hit in enumerate(best, 1)]}
             for query, best in zip(queries, hits, strict=True)
         ]
-        _write_hits(rows, arguments)
+        write_lists(rows, "hits", ("query", "rank", "id", "score", "text"), arguments)
     elif arguments.json:
         as_json([{"query": q, "hits": [vars(h) for h in best]} for q, best in zip(queries, hits, strict=True)], found)
     else:
@@ -193,24 +193,21 @@ def as_json(rows: Sequence[dict[str, Any]], found: Rows | list[str]) -> None:
     output.as_json(rows[0] if not isinstance(found, Rows) and len(rows) == 1 else list(rows))
 
 
-def write(rows: list[dict[str, Any]], arguments: Namespace, by: str | None = None, many: str = "") -> None:
-    """Writes rows; JSON formats hold those with the same `by` in one list, `many`."""
-    counted = len(rows)
-    if by is not None and arguments.out.lower().endswith((".json", ".jsonl")):
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            groups.setdefault(row[by], []).append({k: v for k, v in row.items() if k != by})
-        rows = [{by: key, many: group} for key, group in groups.items()]
-        counted = len(rows)
+def write(rows: list[dict[str, Any]], arguments: Namespace) -> None:
+    """Writes rows."""
     files.write_table(rows, arguments.out)
-    written(f"{counted:,} rows", arguments)
+    written(f"{len(rows):,} rows", arguments)
 
 
-def _write_hits(rows: list[dict[str, Any]], arguments: Namespace) -> None:
-    """Writes a row for each query with a list of its hits in JSON formats, a row for each hit in the others."""
+def write_lists(rows: list[dict[str, Any]], many: str, names: Sequence[str], arguments: Namespace) -> None:
+    """Writes rows that each hold a list, `many`: as they are in JSON formats, a row for each of the list in the others.
+
+    Args:
+        names: columns of the latter, which a table without any row has too.
+    """
     if not arguments.out.lower().endswith((".json", ".jsonl")):
-        rows = [{"query": row["query"], **hit} for row in rows for hit in row["hits"]]
-    files.write_table(rows, arguments.out, ("query", "rank", "id", "score", "text"))
+        rows = [{k: v for k, v in row.items() if k != many} | each for row in rows for each in row[many]]
+    files.write_table(rows, arguments.out, names)
     written(f"{len(rows):,} rows", arguments)
 
 
