@@ -82,6 +82,16 @@ def test_what_lies_beside_the_judgements_is_none(tmp_path: Path) -> None:
     assert collections.read_collection(folder) == expected
 
 
+def test_test_queries_are_not_trained_on_where_no_train_judgements_are(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "b", {"dev.tsv": judgements(range(14)), "test.tsv": judgements(range(14, 24))})
+    found, data = collections.read_collection(folder), task("search").read(folder)
+    parts = dict(zip(data.queries, data.query_parts, strict=True))
+    named = {found.queries[id]: part for id, part in found.parts.items()}
+    assert {parts[text] for text, part in named.items() if part == "test"} == {"test"}
+    assert {parts[text] for text, part in named.items() if part == "validation"} == {"train", "validation"}
+    assert any("queries to train on are taken from the validation part" in note for note in data.notes)
+
+
 def test_a_query_in_two_parts_is_refused(tmp_path: Path) -> None:
     folder = beir(tmp_path / "b", {"train.tsv": judgements(range(9)), "test.tsv": judgements(range(8, 20))})
     with pytest.raises(UserError, match=r"'q8'.*keep it in one part"):

@@ -189,10 +189,15 @@ def from_collection(found: Collection) -> SearchData:
     asked = [query for query, judged in grades.items() if any(grade > 0 for grade in judged.values())]
     texts = [found.queries[query] for query in asked]
     given = [found.parts.get(query) for query in asked]
+    cut = "train" not in given and {"validation", "test"} <= {*given}
+    if cut:  # `split` takes what a collection lacks from its train queries
+        given = ["train" if part == "validation" else part for part in given]
     whole = None not in given and "train" in given
     splits = [str(part) for part in given] if whole else None
     parts = split(Rows.of({"text": texts}, name=found.name, source=found.source, splits=splits), SHARES).splits
     notes = list(found.notes)
+    if cut and whole:
+        notes.append("no train judgements: queries to train on are taken from the validation part")
     if splits is None:
         notes.append("queries were split by their text; all parts search the same documents")
     if len(first) < len(found.documents):
