@@ -177,6 +177,7 @@ def test_judgements_that_count_the_queries_as_those_of_cranfield_do(tmp_path: Pa
         ("docs.xml", "<doc><docno>1</docno> </doc>", "no document with a text"),
         ("qrels.txt", "1 0 a 1\n1 0 b good\n", "line 2: grade 'good' is no whole number"),
         ("qrels.txt", "1 0 a 1\n1 0 b 0.5\n", "line 2: grade '0.5' is no whole number"),
+        ("qrels.txt", "301 0 A-1 0\n", "no query has an answer"),
         ("qrels.txt", "1 0 a 1 7\n", "line 1: 5 columns"),
         ("qrels.txt", "7 0 7 1\n", "no judgement names both"),
         ("qrels.txt", "", "qrels.txt is empty"),

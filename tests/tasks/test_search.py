@@ -81,6 +81,12 @@ def test_grades_that_tell_nothing_are_refused() -> None:
         from_rows(rows(query=["a", "b"], document=["x", "y"], grade=[0, 0]))
 
 
+def test_a_part_in_which_nothing_answers_cannot_be_measured() -> None:
+    data = from_rows(rows(query=["a", "b"], document=["x", "y"], grade=[1, 0], split=["validation", "test"]))
+    with pytest.raises(UserError, match="no query of the part 'test' has an answer"):
+        task_named("search").evaluate(LexicalModel(None, None, {}), data)
+
+
 def test_a_grade_that_is_no_number_is_named() -> None:
     with pytest.raises(UserError, match=r"grade 'good' in row 2"):
         from_rows(rows(query=["a", "b"], document=["x", "y"], grade=["1", "good"]))

@@ -314,7 +314,9 @@ def _known(
         no_document += len(judged) - len(here)
         if here:
             kept[query] = here
-    if not any(grade > 0 for judged in kept.values() for grade in judged.values()):
+    if kept and not any(grade > 0 for judged in kept.values() for grade in judged.values()):
+        raise UserError(f"{source}: no query has an answer, as all grades are 0; give 1 or more to what answers")
+    if not kept:
         raise UserError(f"{source}: no judgement names both a query and a document that are there; check the ids")
     notes = []
     if no_query:

@@ -65,6 +65,10 @@ class SearchTask(Task):
         if "pairs" in setting:
             return _told_apart(model, data, part, int(setting["pairs"]))
         pool, asked = sample(data, part, setting)
+        if not len(asked):
+            raise UserError(
+                f"{data.source}: no query of the part {part!r} has an answer; give grades of 1 or more there"
+            )
         index = model.build_index([data.documents[i] for i in pool])
         listed = bool(setting.get("candidates"))
         found = index.search([data.queries[i] for i in asked], k=len(pool) if listed else min(100, len(pool)))
