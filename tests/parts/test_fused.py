@@ -92,3 +92,20 @@ def test_they_are_what_their_names_say() -> None:
     plain_norm.load_state_dict(gated.state_dict())
     gate = wide[..., 9:16]
     torch.testing.assert_close(work(wide), plain_norm(wide[..., 2:9] * gate / (1 + torch.exp(-gate))))
+
+
+def test_what_leads_from_one_input_to_the_other_is_counted_once(monkeypatch) -> None:
+    found = []
+    for long in (1 << 60, 0):
+        monkeypatch.setattr(fused, "_LONG", long)
+        layer, x = GatedRMSNorm(7), drawn(2, 9, 7).float().requires_grad_()
+        found.append(torch.autograd.grad(layer(x, 2 * x).square().sum(), x, create_graph=True)[0])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+
+
+def test_shapes_that_do_not_fit_are_left_to_the_plain_layer(monkeypatch) -> None:
+    monkeypatch.setattr(fused, "_LONG", 0)
+    x = drawn(2, 9, 7).float()
+    for layer, given in ((GatedRMSNorm(8), (x, x)), (SiluConv(8), (x,)), (SiluConv(6), (x,))):
+        with pytest.raises((RuntimeError, TypeError)):
+            layer(*given)

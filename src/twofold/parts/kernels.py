@@ -146,8 +146,12 @@ def again(
     plain: Callable[..., Any], inputs: Sequence[Tensor], grad: Tensor | tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     """The gradient of some inputs through a plain formula (of one output, or several), which can itself be derived."""
+    inputs = [t.view_as(t) if t.requires_grad else t for t in inputs]  # what leads from one input to another stays out
     wanted = [t for t in inputs if t.requires_grad]
-    found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=True))
+    made = plain(*inputs)
+    pairs = [(made, grad)] if isinstance(made, Tensor) else list(zip(made, grad, strict=True))
+    outputs, grads = zip(*((out, given) for out, given in pairs if out.requires_grad), strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
     return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 

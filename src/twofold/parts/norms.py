@@ -61,7 +61,9 @@ class GatedRMSNorm(Part):
     def forward(
         self, x: Float[Tensor, "batch time dim"], gate: Float[Tensor, "batch time dim"]
     ) -> Float[Tensor, "batch time dim"]:
-        fused = fused_pass("fused_norm", "FusedGatedNorm", x.numel(), x, gate, self.weight)
+        fused = None
+        if x.dim() == 3 and x.shape == gate.shape and x.shape[-1] == self.dim:
+            fused = fused_pass("fused_norm", "FusedGatedNorm", x.numel(), x, gate, self.weight)
         if fused is None:
             return rms_norm(x * F.silu(gate), self.weight, self.eps)
         normed: Tensor = fused.apply(x, gate, self.weight, self.eps)

@@ -90,7 +90,8 @@ class SiluConv(CausalConv):
     ) -> Float[Tensor, "batch time dim"]:
         mask = Mask.of(mask)
         fused = None
-        if cache is None and mask.segment_ids is None and self.bias is not None:
+        fits = x.dim() == 3 and x.shape[-1] == self.dim
+        if cache is None and mask.segment_ids is None and self.bias is not None and fits:
             fused = fused_pass("fused_conv", "FusedConvSilu", x.numel(), x, self.weight, self.bias)
         if fused is None:
             return nn.functional.silu(super().forward(x, mask, cache))
