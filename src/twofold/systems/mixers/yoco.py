@@ -31,6 +31,7 @@ from twofold.tasks.sequences import SequenceSystem
     simplified=(
         "4 layers trained from scratch in place of 3 billion weights at a million tokens",
         "the claim recalls 4 pairs from 64 tokens in place of needles",
+        "windows, or another mixer whose cache does not grow, in the first half; gated retention is not among them",
     ),
 )
 class Yoco(SequenceSystem):
