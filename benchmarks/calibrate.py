@@ -34,6 +34,7 @@ LADDERS = {
     "copy-memory": ("delay=20, count=5", "delay=50", "", "delay=200", "delay=400"),
     "selective-copy": ("time=16, count=2", "time=24, count=4", "time=32, count=4", ""),
     "chase": ("hops=1, size=4, asked=4", "hops=1, size=8, asked=8", "hops=1", ""),
+    "count3": ("time=4, prefix=2", "time=6, prefix=3", "time=8, prefix=4", ""),
     "mirror": ("rows=8, width=8", "rows=8, width=16", "", "rows=32, width=32"),
     "where": ("time=16", "time=32", "", "time=128", "time=256"),
     "seq-digits": ("", "permuted=1", "permuted=1, noise=64"),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
+from twofold.data.made.count3 import Count3
 from twofold.data.made.embedded import Needle, SeqDigits
 from twofold.data.made.signals import Adding, LinearInContext, Signals
 from twofold.data.made.sizes import NONE, Integers, positive, read_sizes, written
@@ -312,7 +313,7 @@ KINDS: dict[str, type[Any]] = {
     kind.name: kind
     for kind in (
         *(Recall, CopyMemory, SelectiveCopy, Chase, Mirror, Where, LoosePair),
-        *(SeqDigits, Needle, Adding, LinearInContext),
+        *(Count3, SeqDigits, Needle, Adding, LinearInContext),
     )
 }
 """Kinds of sequence by name. What plain attention solves of each is in docs/data/calibrated.json."""

@@ -28,7 +28,7 @@ def positive(given: Any) -> None:
             raise UserError(f"{given.name}: {own.name} is {getattr(given, own.name)}; it must be at least 1")
 
 
-_WRITTEN = re.compile(r"(?P<name>[a-z_-]+)(?:\((?P<sizes>.*)\))?")
+_WRITTEN = re.compile(r"(?P<name>[a-z][a-z0-9_-]*)(?:\((?P<sizes>.*)\))?")
 
 
 def written(text: str) -> tuple[str, str] | None:

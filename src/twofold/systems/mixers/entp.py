@@ -32,7 +32,8 @@ from twofold.tasks.solve.data import SolveBatch
         "learn algorithms that a decoder does not",
     ),
     simplified=(
-        "sums of two numbers of three digits in place of Count3, in-context regression and OpenWebText",
+        "the claim is about sums of two numbers of three digits; Count3, too slow to learn for it, is data with exact "
+        "solutions (`count3`), in-context regression is data (`icl-linear`), OpenWebText is not used",
         "every prefix counts in the loss of texts; a random choice of them is not offered",
         "operations are counted for one pass over a context, not for one pass for each prefix",
     ),
