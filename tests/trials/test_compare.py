@@ -245,6 +245,15 @@ def test_a_pilot_without_time_for_second_runs_takes_the_first_to_grow(file) -> N
     assert cost.evaluate > 0
 
 
+def test_sequences_made_as_training_goes_are_prepared_once() -> None:
+    task = task_named("solve")
+    data = task.read("count3(time=4, prefix=2)")
+    (cost,) = pilot.pilot(task, choose("solve", ["backbone(dim=16,heads=2,layers=1)"]), data).values()
+    assert cost.prepare_fixed > 0
+    assert cost.prepare == 0
+    assert cost.evaluate > 0
+
+
 def test_small_data_are_not_cut_by_noise() -> None:
     task = task_named("search")
     texts = {"query": [f"query {i}" for i in range(80)], "document": [f"text {i} of some words" for i in range(80)]}

@@ -58,11 +58,12 @@ class _Samples:
     def __init__(self, task: Task, data: Any) -> None:
         self.task, self.data = task, data
         self.cuts = [task.cut(data, 0.01)]
+        self.train = [max(self._items(self.cuts[0], "train"), 1)]  # none, where they are made as training goes
         for share in (0.03, 0.06, 0.25, 1.0):
             cut = task.cut(data, share) if share < 1 else data
-            if self._items(cut, "train") >= 2 * self._items(self.cuts[-1], "train"):
+            if self._items(cut, "train") >= 2 * self.train[-1]:
                 self.cuts.append(cut)
-        self.train = [max(self._items(cut, "train"), 1) for cut in self.cuts]
+                self.train.append(self._items(cut, "train"))
         self.whole = max(self._items(data, "train"), 1)
         self.judged = [max(self._items(cut, "validation"), 1) for cut in self.cuts]
         self.wide = next((i for i, items in enumerate(self.judged) if items >= 1.5 * self.judged[0]), 0)
