@@ -49,7 +49,9 @@ def test_one_cache_serves_half_of_the_layers() -> None:
     assert context_costs(net, 512)["flops_per_token"] < context_costs(full, 512)["flops_per_token"]
 
 
-@pytest.mark.parametrize("options", [{}, {"kv_heads": 2}, {"self_mixer": "causal-conv"}, {"conv": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, {"kv_heads": 2}, {"self_mixer": "causal-conv"}, {"self_mixer": "retention"}, {"conv": 3}]
+)
 def test_steps_are_the_full_pass_and_nothing_looks_ahead(options) -> None:
     net = network(**options)
     whole = net(IDS, Mask.causal())

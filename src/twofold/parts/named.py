@@ -21,7 +21,7 @@ Named = str | Mapping[str, Any]
 """A name, or a mapping with `kind` and options."""
 
 SHORT: dict[type[Part], dict[str, tuple[str, dict[str, Any]]]] = {
-    Mixer: {"window": ("local-attention", {"window": 64})},
+    Mixer: {"window": ("local-attention", {"window": 64}), "retention": ("gated-retention", {})},
     Position: {"none": ("no-position", {}), "t5": ("t5-bias", {})},
     ChannelMixer: {
         "relu": ("ffn", {"activation": "relu"}),

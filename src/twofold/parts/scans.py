@@ -204,41 +204,57 @@ def plain_ssd(
     skip: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """`ssd` by whole tensors, through which gradients of any order go."""
-    y, last = _mixed(x, dt, a, b, c, state, starts, chunk)
+    y, last = decayed(x * dt[..., None], dt * a, b, c, state, starts, chunk)
     if skip is not None:
         y = kernels.add_scaled(y.flatten(2), x.flatten(2), skip.repeat_interleave(x.shape[3])).view_as(x)
     return y, last
 
 
-def _mixed(
-    x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor | None, starts: Tensor | None, chunk: int
-) -> tuple[Tensor, Tensor]:
-    batch, time, heads, _ = x.shape
+def decayed(
+    u: Float[Tensor, "batch time heads width"],
+    log: Float[Tensor, "batch time heads"],
+    b: Float[Tensor, "batch time groups state"],
+    c: Float[Tensor, "batch time groups state"],
+    state: Float[Tensor, "batch heads state width"] | None = None,
+    starts: Bool[Tensor, "batch time"] | None = None,
+    chunk: int = 64,
+) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads state width"]]:
+    """`h_t = exp(log_t) h_{t-1} + b_t u_tᵀ`, `y_t = h_tᵀ c_t`: what `ssd` and retention share.
+
+    Args:
+        u, log, b, c: what enters, logs of the decays (none above zero), what is written where, and what is read.
+        state, starts, chunk: as `ssd` takes them.
+
+    Returns:
+        y, and the state after the last position.
+    """
+    batch, time, heads, _ = u.shape
     groups, size = b.shape[2], min(chunk, time)
-    piece = max(1, _KEPT // max(1, x[:, 0].numel() * size)) * size
-    if x.is_cpu and time > piece:
-        given = [t.split(piece, 1) for t in (x, dt, b, c)]
+    piece = max(1, _KEPT // max(1, u[:, 0].numel() * size)) * size
+    if u.is_cpu and time > piece:
+        given = [t.split(piece, 1) for t in (u, log, b, c)]
         found = []
-        for i, (xs, dts, bs, cs) in enumerate(zip(*given, strict=True)):
+        for i, (us, logs, bs, cs) in enumerate(zip(*given, strict=True)):
             begins = None if starts is None else starts[:, i * piece : (i + 1) * piece]
-            y, state = _mixed(xs, dts, a, bs, cs, state, begins, chunk)
+            y, state = decayed(us, logs, bs, cs, state, begins, chunk)
             found.append(y)
         assert state is not None
         return torch.cat(found, 1), state
     short = -time % size
     if short:
-        x, b, c = (F.pad(t, (0, 0, 0, 0, 0, short)) for t in (x, b, c))
-        dt = F.pad(dt, (0, 0, 0, short))
+        u, b, c = (F.pad(t, (0, 0, 0, 0, 0, short)) for t in (u, b, c))
+        log = F.pad(log, (0, 0, 0, short))
         starts = None if starts is None else F.pad(starts, (0, short))
 
     def heads_first(t: Tensor) -> Tensor:  # [B, K, Q, G, R, ...] -> [B, K, G, R, Q, ...]
         return t.movedim(2, 4)
 
-    u = (x * dt[..., None]).unflatten(2, (groups, -1)).unflatten(1, (-1, size))  # [B, K, Q, G, R, P]
+    width = u.shape[-1]
+    u = u.unflatten(2, (groups, -1)).unflatten(1, (-1, size))  # [B, K, Q, G, R, P]
     into, read = (t.unflatten(1, (-1, size)).transpose(2, 3) for t in (b, c))  # [B, K, G, Q, N]
-    log = (dt * a).unflatten(2, (groups, -1)).unflatten(1, (-1, size)).cumsum(2)  # [B, K, Q, G, R]
+    log = log.unflatten(2, (groups, -1)).unflatten(1, (-1, size)).cumsum(2)  # [B, K, Q, G, R]
     end, rising = log[:, :, -1:], heads_first(log)
-    seen = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
+    seen = torch.ones(size, size, dtype=torch.bool, device=u.device).tril()
     document = None
     if starts is not None:
         document = starts.unflatten(1, (-1, size)).cumsum(-1)  # [B, K, Q]
@@ -261,7 +277,7 @@ def _mixed(
     enter, last = _carry(end[:, :, 0].flatten(2), sums, first, broken)
     given = enter.unflatten(2, (groups, -1)).transpose(3, 4).flatten(4)  # [B, K, G, N, R·P]
     far = (read @ given).unflatten(4, u.shape[4:]).transpose(2, 3) * from_start[..., None]
-    return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, x.shape[-1])[:, :time], last
+    return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, width)[:, :time], last
 
 
 def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -322,10 +338,20 @@ def ssd_step(
     state: Float[Tensor, "batch heads state width"],
 ) -> tuple[Float[Tensor, "batch heads width"], Float[Tensor, "batch heads state width"]]:
     """One position of `ssd`: y, and the state after it."""
-    repeat = x.shape[1] // b.shape[1]
+    return decayed_step(x * dt[..., None], dt * a, b, c, state)
+
+
+def decayed_step(
+    u: Float[Tensor, "batch heads width"],
+    log: Float[Tensor, "batch heads"],
+    b: Float[Tensor, "batch groups state"],
+    c: Float[Tensor, "batch groups state"],
+    state: Float[Tensor, "batch heads state width"],
+) -> tuple[Float[Tensor, "batch heads width"], Float[Tensor, "batch heads state width"]]:
+    """One position of `decayed`: y, and the state after it."""
+    repeat = u.shape[1] // b.shape[1]
     into, read = b.repeat_interleave(repeat, 1), c.repeat_interleave(repeat, 1)
-    kept = torch.exp(dt * a)[..., None, None] * state
-    state = torch.addcmul(kept, into[..., None], (x * dt[..., None])[..., None, :])
+    state = torch.addcmul(torch.exp(log)[..., None, None] * state, into[..., None], u[..., None, :])
     return (read[..., None, :] @ state)[..., 0, :], state
 
 
@@ -337,9 +363,19 @@ def ssd_matrix(
     starts: Bool[Tensor, "batch time"] | None = None,
 ) -> Float[Tensor, "batch heads time sources"]:
     """The matrix by which `ssd` mixes x: lower triangular, every block below the diagonal of rank N at most."""
-    time, heads = dt.shape[1:]
-    log = (dt * a).transpose(1, 2)
-    below = torch.ones(time, time, dtype=torch.bool, device=dt.device)
+    return decayed_matrix(dt * a, b, c, starts) * dt.transpose(1, 2)[:, :, None]
+
+
+def decayed_matrix(
+    log: Float[Tensor, "batch time heads"],
+    b: Float[Tensor, "batch time groups state"],
+    c: Float[Tensor, "batch time groups state"],
+    starts: Bool[Tensor, "batch time"] | None = None,
+) -> Float[Tensor, "batch heads time sources"]:
+    """The matrix by which `decayed` mixes u."""
+    time, heads = log.shape[1:]
+    log = log.transpose(1, 2)
+    below = torch.ones(time, time, dtype=torch.bool, device=log.device)
     log = log[..., :, None].expand(*log.shape, time).masked_fill(~below.tril(-1), 0).cumsum(-2)
     seen = below.tril()
     if starts is not None:
@@ -347,4 +383,4 @@ def ssd_matrix(
         seen = seen & (document[..., :, None] == document[..., None, :])
     decay = torch.exp(log.masked_fill(~seen, float("-inf")))
     scores = c.transpose(1, 2) @ b.transpose(1, 2).transpose(-1, -2)
-    return scores.repeat_interleave(heads // b.shape[2], 1) * decay * dt.transpose(1, 2)[:, :, None]
+    return scores.repeat_interleave(heads // b.shape[2], 1) * decay

@@ -6,6 +6,7 @@ from twofold.parts.mixers.centred_conv import CentredConv
 from twofold.parts.mixers.combiner import Combiner
 from twofold.parts.mixers.cross_attention import CrossAttention
 from twofold.parts.mixers.differential import Differential
+from twofold.parts.mixers.gated_retention import GatedRetention
 from twofold.parts.mixers.hydra import Hydra
 from twofold.parts.mixers.hyena import Hyena, ImplicitFilter, LongFilter, ModalFilter, long_conv
 from twofold.parts.mixers.local_attention import LocalAttention
@@ -48,6 +49,7 @@ __all__ = [
     "Differential",
     "FixedAttention",
     "FourierTransform",
+    "GatedRetention",
     "Hydra",
     "Hyena",
     "IdentityRNN",
