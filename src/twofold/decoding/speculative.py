@@ -51,17 +51,23 @@ def speculate(
         check: gives the network whose greedy choice counts, likewise.
         prompt: at least one token.
         limit: how many tokens to add at most.
-        ahead: tokens that are proposed at a time.
+        ahead: tokens that are proposed at a time, at least 1.
         stop: ids that end the text.
 
     Raises:
-        UserError: an empty prompt, or a cache that cannot take tokens back.
+        UserError: an empty prompt, nothing to propose, or a cache that cannot take so many tokens back; before anything
+            is computed.
     """
     if not len(prompt):
         raise UserError("the prompt is empty; give at least one token, such as the start token")
+    if ahead < 1:
+        raise UserError(f"ahead is {ahead}; propose at least 1 token at a time")
     known = list(prompt)
-    room = len(known) + limit + ahead + 1
-    drafts, checked = draft().new_cache(1, room), check().new_cache(1, room)
+    room = len(known) + limit
+    drafts, checked = _cache("draft", draft(), room, ahead), _cache("check", check(), room, ahead)
+    if len(known) > 1:  # in a call of its own: a state goes back only into short ones
+        for net, cache in ((draft, drafts), (check, checked)):
+            _logits(net(), cache, known[:-1])
     drafted = accepted = checks = 0
     while len(known) - len(prompt) < limit:
         proposed: list[int] = []
@@ -80,6 +86,22 @@ def speculate(
         for cache in (drafts, checked):
             cache.rewind(max(0, cache.length - len(known) + 1))
     return Speculated(known[len(prompt) :], drafted, accepted, checks)
+
+
+def _cache(role: str, net: SequenceModel, room: int, ahead: int) -> StackCache:
+    """A cache from which every draft can be taken back (UserError)."""
+    made = net.new_cache(1, room)
+    if made.back is None or made.back > ahead:
+        return made
+    if made.back < 2:
+        raise UserError(
+            f"the {role} network's cache cannot take tokens back, which drafts need; use one of attention, windows, "
+            "convolutions or recurrent states, or generate without drafts"
+        )
+    raise UserError(
+        f"the {role} network's cache takes back tokens of calls of at most {made.back}, and ahead={ahead} makes calls "
+        f"of {ahead + 1}; use ahead={made.back - 1} or less"
+    )
 
 
 def _logits(net: SequenceModel, cache: StackCache, tokens: Sequence[int]) -> Tensor:

@@ -22,10 +22,12 @@ class Cache:
     Attributes:
         length: tokens remembered so far (padding included).
         growth: how `nbytes` grows with `length`.
+        back: how many tokens `rewind` takes back at any time, if they came in calls of at most so many; None: all.
     """
 
     growth: Growth = "const"
     length: int = 0
+    back: int | None = 0
 
     @property
     def nbytes(self) -> int:
@@ -42,7 +44,16 @@ class Cache:
         """Forgets the last `n` tokens.
 
         Raises:
-            UserError: more tokens than there are, or a cache that cannot go back.
+            UserError: as `check_rewind`; the cache is as it was.
+        """
+        self.check_rewind(n)
+        raise NotImplementedError
+
+    def check_rewind(self, n: int) -> None:
+        """Refuses what `rewind` cannot do.
+
+        Raises:
+            UserError: more tokens than there are, or a cache that cannot go back so far.
         """
         raise UserError(f"{type(self).__name__} cannot be rewound; keep a copy of it instead")
 
@@ -158,6 +169,7 @@ class KeyValueCache(Cache):
     """
 
     growth: Growth = "linear"
+    back: int | None = None
 
     def __init__(
         self,
@@ -200,9 +212,12 @@ class KeyValueCache(Cache):
         self.length = stop
         return self.keys[:, :, :stop].to(keys.dtype), self.values[:, :, :stop].to(values.dtype)
 
-    def rewind(self, n: int) -> None:
+    def check_rewind(self, n: int) -> None:
         if not 0 <= n <= self.length:
             raise UserError(f"cannot rewind {n} tokens of {self.length}")
+
+    def rewind(self, n: int) -> None:
+        self.check_rewind(n)
         self.length -= n
 
     def reorder(self, index: Int[Tensor, "rows"]) -> None:
@@ -251,7 +266,7 @@ class WindowCache(KeyValueCache):
     ) -> None:
         super().__init__(batch, heads, 0, head_dim, dtype, device)
         self.ledger = Ledger(max_len)
-        self.width, self.size = width, width - 1 + back
+        self.width, self.size, self.back = width, width - 1 + back, back
 
     @property
     def held(self) -> int:
@@ -288,14 +303,16 @@ class WindowCache(KeyValueCache):
         self.keys, self.values = (x[:, :, -self.size :].to(dtype) if self.size else x[:, :, :0] for x in whole)
         return whole[0], whole[1]
 
-    def rewind(self, n: int) -> None:
-        if not 0 <= n <= self.length:
-            raise UserError(f"cannot rewind {n} tokens of {self.length}")
+    def check_rewind(self, n: int) -> None:
+        super().check_rewind(n)
         if self.held - n < min(self.length - n, self.width - 1):
             raise UserError(
                 f"cannot rewind {n} tokens: a window's cache keeps the last {self.held} of {self.length} and needs "
                 f"{self.width - 1} of them; keep a copy of the cache instead"
             )
+
+    def rewind(self, n: int) -> None:
+        self.check_rewind(n)
         keep = self.held - n
         self.keys, self.values = self.keys[:, :, :keep], self.values[:, :, :keep]
         self.length -= n
@@ -318,6 +335,7 @@ class MemoryCache(Cache):
     """Keys and values of a memory that does not change while a sequence grows beside it."""
 
     growth: Growth = "const"
+    back: int | None = None
 
     def __init__(self) -> None:
         self.keys: Tensor | None = None
@@ -329,7 +347,12 @@ class MemoryCache(Cache):
     def nbytes(self) -> int:
         return sum(t.nbytes for t in (self.keys, self.values) if t is not None)
 
+    def check_rewind(self, n: int) -> None:
+        if not 0 <= n <= self.length:
+            raise UserError(f"cannot rewind {n} tokens of {self.length}")
+
     def rewind(self, n: int) -> None:
+        self.check_rewind(n)
         self.length -= n
 
     def reorder(self, index: Int[Tensor, "rows"]) -> None:
@@ -397,12 +420,15 @@ class ConvCache(Cache):
         self._room = min(self.back, self._room + x.shape[1])
         return whole[:, self.back :], documents[:, self.back :]
 
-    def rewind(self, n: int) -> None:
+    def check_rewind(self, n: int) -> None:
         if not 0 <= n <= self._room:
             raise UserError(
                 f"cannot rewind {n} tokens: a convolution's cache keeps the last {self._room} of {self.length}; "
                 "keep a copy of the cache instead"
             )
+
+    def rewind(self, n: int) -> None:
+        self.check_rewind(n)
         keep = self.held.shape[1] - n
         self.held = torch.cat((torch.zeros_like(self.held[:, :n]), self.held[:, :keep]), 1)
         self.segments = torch.cat((torch.zeros_like(self.segments[:, :n]), self.segments[:, :keep]), 1)
@@ -444,9 +470,22 @@ class StackCache(Cache):
     def bytes_at(self, length: int) -> int:
         return sum(layer.bytes_at(length) for layer in self.layers if layer is not None)
 
-    def rewind(self, n: int) -> None:
+    @property
+    def back(self) -> int | None:  # type: ignore[override]
+        """What the layer that goes back least can do."""
+        return min(
+            (own for layer in self.layers if layer is not None and (own := layer.back) is not None), default=None
+        )
+
+    def check_rewind(self, n: int) -> None:
         if not 0 <= n <= self.length:
             raise UserError(f"cannot rewind {n} tokens of {self.length}")
+        for layer in self.layers:
+            if layer is not None:
+                layer.check_rewind(n)
+
+    def rewind(self, n: int) -> None:
+        self.check_rewind(n)
         for layer in self.layers:
             if layer is not None:
                 layer.rewind(n)

@@ -304,7 +304,12 @@ class PatchCache(StackCache):
         inner = 0 if own.outer is None else own.outer.bytes_at(-(-length // self.size))
         return inner + own.ids[:, :length].nbytes
 
-    def rewind(self, n: int) -> None:
+    @property
+    def back(self) -> int | None:  # type: ignore[override]
+        """None of them: patches that are done are not kept apart."""
+        return 0
+
+    def check_rewind(self, n: int) -> None:
         raise UserError("the cache of a hierarchy of patches cannot be rewound; keep a copy of it instead")
 
     def branch(self, paths: Tensor, tail: int) -> None:

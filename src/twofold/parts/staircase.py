@@ -38,6 +38,8 @@ class StaircaseCache(KeyValueCache):
         UserError: steps out of order.
     """
 
+    back: int | None = 0
+
     def __init__(
         self,
         batch: int,
@@ -93,14 +95,16 @@ class StaircaseCache(KeyValueCache):
         plain = self.length - GROUP * sum(bits < 16 for bits in self.stored)
         return batch * heads * (2 * plain * dim * self.keys.element_size() + rounded_bits // 8)
 
-    def rewind(self, n: int) -> None:
-        kept = self.length - n
-        if any(bits < 16 for bits in self.stored[kept // GROUP :]):
+    def check_rewind(self, n: int) -> None:
+        super().check_rewind(n)
+        if any(bits < 16 for bits in self.stored[(self.length - n) // GROUP :]):
             raise UserError(
                 f"cannot rewind {n} tokens: some have been rounded already; keep a copy of the cache instead"
             )
+
+    def rewind(self, n: int) -> None:
         super().rewind(n)
-        del self.stored[kept // GROUP :]
+        del self.stored[self.length // GROUP :]
 
 
 def staircase(

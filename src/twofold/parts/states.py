@@ -83,17 +83,24 @@ class StateCache(Cache):
             self.segment = segments[:, -1].expand(len(state))
         self.state, self.length = state, self.length + time
 
-    def rewind(self, n: int) -> None:
-        target = self.length - n
+    def check_rewind(self, n: int) -> None:
+        target, call = self.length - n, self._call_of(n)
         reach = self._calls[0].length if self._calls else self.length
-        call = next((c for c in reversed(self._calls) if c.length <= target), None)
-        if n == 0:
-            return
-        if n < 0 or call is None or (call.length < target and call.replay is None):
+        if n and (n < 0 or call is None or (call.length < target and call.replay is None)):
             raise UserError(
                 f"cannot rewind {n} tokens of {self.length}: a recurrent state goes back to token {reach}, and not "
                 f"into a call of more than {self.back} tokens; keep a copy of the cache instead"
             )
+
+    def _call_of(self, n: int) -> _Call | None:
+        """The call in which the token before the last `n` came."""
+        return next((call for call in reversed(self._calls) if call.length <= self.length - n), None)
+
+    def rewind(self, n: int) -> None:
+        self.check_rewind(n)
+        target, call = self.length - n, self._call_of(n)
+        if n == 0 or call is None:
+            return
         del self._calls[self._calls.index(call) :]
         self.state, self.segment, self.length = call.state, call.segment, call.length
         keep = target - call.length
