@@ -46,7 +46,7 @@ def test_what_cannot_be_taken_back_is_refused_before_anything_is_computed() -> N
     ran = []
     for net in (plain, ssd, patches):
         net.register_forward_pre_hook(lambda *_: ran.append(1))
-    with pytest.raises(UserError, match="check network's cache cannot take tokens back.*use one of attention"):
+    with pytest.raises(UserError, match=r"check network's cache cannot take tokens back.*use one of attention"):
         speculate(lambda: plain, lambda: patches, PROMPT, 4)
     with pytest.raises(UserError, match="draft network's cache cannot take tokens back"):
         speculate(lambda: patches, lambda: plain, PROMPT, 4)

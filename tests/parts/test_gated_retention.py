@@ -17,7 +17,7 @@ def mixer(dim=24, heads=3, dtype=torch.float64, **options) -> GatedRetention:
 
 def one_by_one(part: GatedRetention, x: torch.Tensor) -> torch.Tensor:
     """The paper's recurrence as it stands, a token and a head at a time."""
-    batch, time, dim = x.shape
+    batch, time, _ = x.shape
     size = part.head_dim
     turn, places = Rope(), torch.arange(time)[None]
     q, k, v = (m(x).unflatten(-1, (part.heads, size)).transpose(1, 2) for m in (part.query, part.key, part.value))

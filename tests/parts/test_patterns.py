@@ -167,7 +167,7 @@ def test_every_channel_mixer_works_in_every_wiring(channel) -> None:
         ([{"mixer": {"kind": "attention", "kv_hedas": 1}}], "kv_heads"),
         ([{"mixer": {"kind": "attention", "kv_heads": 3}}], "use kv_heads=1"),
         ([{"mixer": {"kind": "attention", "head_dim": 5}}], "head_dim=6"),
-        ([{"mixer": {"kind": "window", "window": 40}}], "window: 12"),
+        ([{"mixer": {"kind": "window", "window": 40}}], "window=12"),
         ([{"mixer": "local-attention"}], "{kind: local-attention, window: …}"),
         ([{"mixer": "causal-conv", "position": "rope"}], "use position none, learned or sinusoid"),
         ([{"mixer": "causal-conv", "position": "learned"}], "give learned or sinusoid to the whole pattern"),

@@ -15,6 +15,7 @@ from twofold.errors import UserError, unknown
 from twofold.parts import arguments
 from twofold.parts.channels.ffn import ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
+from twofold.parts.fitting import check_experts, check_stretch, check_stretches, check_width, experts_in
 from twofold.parts.heads import LMHead, TiedHead
 from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
@@ -83,37 +84,46 @@ class Pattern:
         made = cls(**values)
         if made.norm not in NORMS:
             raise unknown("norm", made.norm, NORMS)
-        if made.dim < 1:
-            raise UserError(f"a pattern's dim is {made.dim}; it must be at least 1")
+        for name, least in (("dim", 1), ("heads", 1), ("hidden", 1), ("conv", 0)):
+            if (size := getattr(made, name)) is not None and size < least:
+                raise UserError(f"a pattern's {name} is {size}; it must be at least {least}")
         return made
 
     def resized(self, dim: int) -> Pattern:
         """The same, of another width."""
         return replace(self, dim=dim)
 
-    def stack(self, *, causal: bool | None = None, max_len: int | None = None) -> Stack:
+    def stack(self, *, causal: bool | None = None, max_len: int | None = None, tokens: int | None = None) -> Stack:
         """The blocks.
 
         Args:
             causal: True: every mixer must be able not to look ahead; None: as the mask will say.
             max_len: the longest input.
+            tokens: that are worked on at a time, such as in a batch (default: those of the longest input).
 
         Raises:
-            UserError: parts that do not go together, with what to write instead.
+            UserError: parts that do not go together, stretches longer than the longest input, or more experts than
+                tokens, with what to write instead.
         """
-        maker = _Maker(self, causal, max_len)
+        maker = _Maker(self, causal, max_len, max_len if tokens is None else tokens)
         made = maker.layers(self.layers)
         return Stack(made, None if _post_norm(made[-1]) else NORMS[self.norm](self.dim))
 
     def network(
-        self, vocab: int, *, causal: bool | None = None, max_len: int | None = None, head: bool = True
+        self,
+        vocab: int,
+        *,
+        causal: bool | None = None,
+        max_len: int | None = None,
+        tokens: int | None = None,
+        head: bool = True,
     ) -> SequenceModel:
         """The whole network: embedding, blocks, and (`head`) logits over the vocabulary. As `stack` otherwise."""
         position = cast(Position, make(Position, self.position, {"dim": self.dim, "max_len": max_len}))
         # Sines and cosines have size one, so token vectors need it too.
         scale = self.dim**0.5 if isinstance(position, Sinusoid) else 1.0
         none = isinstance(position, NoPosition)
-        stack = self.stack(causal=causal, max_len=max_len)
+        stack = self.stack(causal=causal, max_len=max_len, tokens=tokens)
         embedding = TokenEmbedding(vocab, self.dim, None if none else position, scale=scale)
         last = (TiedHead(vocab) if self.tied else LMHead(self.dim, vocab)) if head else None
         return SequenceModel(embedding, stack, last)
@@ -122,8 +132,8 @@ class Pattern:
 class _Maker:
     """Makes one network's blocks; positions that all layers share are made once."""
 
-    def __init__(self, pattern: Pattern, causal: bool | None, max_len: int | None) -> None:
-        self.pattern, self.causal, self.max_len = pattern, causal, max_len
+    def __init__(self, pattern: Pattern, causal: bool | None, max_len: int | None, tokens: int | None) -> None:
+        self.pattern, self.causal, self.max_len, self.tokens = pattern, causal, max_len, tokens
         self.heads = pattern.heads or max(1, pattern.dim // 32)
         self.shared: dict[str, Position] = {}
         self.widths: dict[int, _Maker] = {}
@@ -164,7 +174,7 @@ class _Maker:
         if dim == self.pattern.dim:
             return self
         if dim not in self.widths:
-            self.widths[dim] = _Maker(self.pattern.resized(dim), self.causal, self.max_len)
+            self.widths[dim] = _Maker(self.pattern.resized(dim), self.causal, self.max_len, self.tokens)
         return self.widths[dim]
 
     def block(self, entry: Mapping[str, Any]) -> Block:
@@ -201,13 +211,10 @@ class _Maker:
                 f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, or one of "
                 f"{', '.join(able)}"
             )
-        window = getattr(mixer, "window", None)
-        if window is not None and self.max_len is not None and window > self.max_len:
-            raise UserError(
-                f"mixer {name}: its window of {window} is longer than the longest input, {self.max_len}; "
-                f"use {{kind: {name}, window: {self.max_len}}} or less"
-            )
+        check_width("mixer", name, mixer, self.pattern.dim)
+        check_stretches(name, mixer, given, self.max_len)
         width = entry.get("conv", self.pattern.conv)
+        check_stretch("a layer", "conv", width, self.max_len)
         return Convolved(mixer, CausalConv(self.pattern.dim, width)) if width else mixer
 
     def position(self, entry: Mapping[str, Any], mixer: type[Part]) -> Position | None:
@@ -233,7 +240,12 @@ class _Maker:
         dim, hidden = self.pattern.dim, self.pattern.hidden
         gated = options.get("gate", getattr(arguments.parameters(cls).get("gate"), "default", False)) is True
         fill = {**self.fill, "hidden": hidden or (-(-8 * dim // 24) * 8 if gated else 4 * dim), "bias": False}
-        return make(ChannelMixer, given, fill)
+        name = given if isinstance(given, str) else given["kind"]
+        if self.tokens is not None:
+            check_experts(f"channel mixer {name}", *experts_in(given, self.tokens))
+        made = make(ChannelMixer, given, fill)
+        check_width("channel mixer", name, made, dim)
+        return made
 
 
 def _checked(layers: Any) -> None:
@@ -250,9 +262,14 @@ def _checked(layers: Any) -> None:
         for key in entry:
             if key not in known:
                 raise unknown("key of a layer pattern", str(key), known)
-        dim = entry.get("dim", 1)
-        if not arguments.fits(dim, int) or dim < 1:
-            raise UserError(f"a layer's dim is {dim!r}; it must be a whole number of at least 1")
+        for name, least in (("dim", 1), ("conv", 0)):
+            size = entry.get(name, least)
+            if not arguments.fits(size, int) or size < least:
+                raise UserError(f"a layer's {name} is {size!r}; it must be a whole number of at least {least}")
+        if not isinstance(entry.get("wiring", ""), str):
+            raise UserError(f"a layer's wiring is {entry['wiring']!r}; give a name, such as pre or parallel")
+        if not isinstance(entry.get("inject", False), bool):
+            raise UserError(f"a loop's inject is {entry['inject']!r}; give true or false")
         if group is not None:
             _checked(entry[group])
             if any(name in inner for name in GROUPS for inner in entry[group]):

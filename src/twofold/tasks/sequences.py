@@ -40,7 +40,7 @@ class SequenceSystem(LanguageSystem):
         """Which parts stand in which layer."""
 
     def network(self, vocab: int) -> SequenceModel:
-        return self.pattern().network(vocab, causal=True, max_len=self.length)
+        return self.pattern().network(vocab, causal=True, max_len=self.length, tokens=self.batch * self.length)
 
     def start(self, data: Any, seed: int) -> Model:  # type: ignore[override]
         if isinstance(data, LanguageData):

@@ -29,6 +29,7 @@ class CausalConv(Mixer):
     """
 
     causal = "yes"
+    spans = ("kernel",)
 
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:

@@ -29,6 +29,7 @@ class CentredConv(Mixer):
     """
 
     causal = "no"
+    spans = ("kernel",)
 
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:

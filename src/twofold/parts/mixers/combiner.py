@@ -58,6 +58,8 @@ class Combiner(Attention):
         UserError: an odd width of heads; on use, a mask that is neither causal nor two-way.
     """
 
+    spans = ("width",)
+
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
         return {"two-way": cls(dim, 4, 4, position=Rope()), "causal": cls(dim, 2, 3, position=Rope(), causal=True)}

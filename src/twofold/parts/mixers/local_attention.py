@@ -22,6 +22,8 @@ class LocalAttention(Attention):
         window: how far it sees, oneself included; ModernBERT's "window 128" (|i − j| ≤ 64) is 65.
     """
 
+    spans = ("window",)
+
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ class Mixer(Part, abstract=True):
         leaks: how far outputs may move, in float32, when later inputs do (a convolution by FFT is not bit-exact).
         needs_memory: reads `mask.memory`.
         has_matrix: offers `matrix`, and with it `values` and `merge`.
+        spans: arguments that are stretches of positions (a window, a kernel), which no text should be shorter than.
     """
 
     dim: int
@@ -45,6 +46,7 @@ class Mixer(Part, abstract=True):
     leaks: float = 0.0
     needs_memory: bool = False
     has_matrix: bool = False
+    spans: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
@@ -70,6 +72,14 @@ class Mixer(Part, abstract=True):
         """A tensor of the weights' dtype and device."""
         floating = (t for t in chain(self.parameters(), self.buffers()) if t.is_floating_point())
         return next(floating, torch.empty(0))
+
+    def stretches(self) -> dict[str, int]:
+        """The sizes of `spans`, by name; those of mixers inside as well."""
+        found = {name: getattr(self, name) for name in self.spans}
+        for part in self.children():
+            if isinstance(part, Mixer):
+                found |= part.stretches()
+        return found
 
     def flops(self, time: int) -> int:
         """Multiply–adds, times two, for one row of `time` tokens."""

@@ -85,6 +85,8 @@ class RandomBlocks(RuledAttention):
         corrected: adds −ln of the inclusion probability to the logits, so that sums over all keys are unbiased.
     """
 
+    spans = ("width",)
+
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
         return {

@@ -88,6 +88,8 @@ class BlockLocal(RuledAttention):
         width: of a block; from the input's length on it is full attention.
     """
 
+    spans = ("width",)
+
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
         return {"rope": cls(dim, 4, 4, position=Rope()), "causal": cls(dim, 4, 3, kv_heads=2, causal=True)}
@@ -143,6 +145,8 @@ class GridAttention(RuledAttention, abstract=True):
         stride: positions in a row.
     """
 
+    spans = ("stride",)
+
     def __init__(
         self,
         dim: int,
@@ -193,6 +197,8 @@ class SummaryAttention(RuledAttention):
         stride: positions in a block.
         summary: how many at its end are seen from everywhere.
     """
+
+    spans = ("stride",)
 
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:

@@ -16,6 +16,7 @@ from twofold.catalog import Arm, Claim, Steps, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Experts, MoE, Part, Router, SequenceModel, TopK, presets, set_channels
+from twofold.parts.fitting import check_experts
 from twofold.parts.routing import ROUTERS
 from twofold.surgery import upcycle
 from twofold.systems.baselines.decoder import Decoder
@@ -78,7 +79,12 @@ class MoeLm(Decoder, Change, Analysis):
         )
 
     def routes(self, dim: int, experts: int) -> Router:
-        """The router."""
+        """The router of tokens, or of parts of them, `dim` wide.
+
+        Raises:
+            UserError: more experts than a batch has (parts of) tokens, or routers that take another k.
+        """
+        check_experts(self.id, experts, self.batch * self.length * max(1, self.dim // dim))
         if self.router == "softmax-topk":
             return TopK(dim, experts, self.k)
         if self.k != 1:

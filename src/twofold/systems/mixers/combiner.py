@@ -12,6 +12,7 @@ from pydantic import Field
 
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.parts import Pattern
+from twofold.parts.fitting import stretch
 from twofold.tasks.sequences import SequenceSystem
 
 
@@ -41,8 +42,8 @@ class CombinerDecoder(SequenceSystem):
     width: int | None = Field(None, ge=1, description="of a block; by default about √length")
 
     def pattern(self) -> Pattern:
-        width = self.width or max(1, round(self.length**0.5))
-        mixer = {"kind": "combiner", "width": min(width, self.length)}
+        width = stretch(self.id, "width", self.width, self.length, round(self.length**0.5))
+        mixer = {"kind": "combiner", "width": width}
         return Pattern.read([{"mixer": mixer, "times": self.layers}], dim=self.dim, heads=self.heads, conv=self.conv)
 
     def small(self) -> Self:

@@ -16,6 +16,7 @@ from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.measure.costs import context_costs
 from twofold.parts import Attention, Pattern, SequenceModel
+from twofold.parts.fitting import stretch
 from twofold.surgery.attention import attentions, change_attention
 from twofold.tasks import Model
 from twofold.tasks.language import LanguageModel
@@ -53,7 +54,9 @@ class Masformer(SequenceSystem, Change):
     """Decoder with full attention in a few layers and attention inside blocks in the others."""
 
     full_layers: int | str = Field(2, description="layers with full attention: how many, or which (0-3,8)")
-    width: int = Field(64, ge=1, description="of a block, or how far a window sees")
+    width: int | None = Field(
+        None, ge=1, description="of a block, or how far a window sees; by default 64, or all of less"
+    )
     local: Literal["blocks", "window"] = Field("blocks", description="what the other layers attend to")
     place: Literal["bottom", "top", "spread"] = Field("bottom", description="where full layers stand, if counted")
     texts: int = Field(16, ge=0, description="apply: texts that both models are compared on")
@@ -61,7 +64,7 @@ class Masformer(SequenceSystem, Change):
     def pattern(self) -> Pattern:
         full = self.full(self.layers)
         kind, option = KINDS[self.local]
-        near = {"kind": kind, option: min(self.width, self.length)}
+        near = {"kind": kind, option: stretch(self.id, "width", self.width, self.length)}
         layers = [{"mixer": "attention" if i in full else near} for i in range(self.layers)]
         return Pattern.read(layers, dim=self.dim, heads=self.heads, conv=self.conv)
 
@@ -95,7 +98,8 @@ class Masformer(SequenceSystem, Change):
         if not isinstance(model, LanguageModel):
             raise UserError(f"masformer changes language models, and {model.name} is one for {model.task}")
         changed = model.copy()
-        to_masformer(changed.net, self.full(len(changed.net.stack.layers)), self.width, self.local)
+        width = stretch(self.id, "width", self.width, changed.length)
+        to_masformer(changed.net, self.full(len(changed.net.stack.layers)), width, self.local)
         report: dict[str, Any] = {}
         texts = [t for t in rows.columns.get("text", ()) if str(t).strip()][: self.texts]
         for name, one in (("before", model), ("after", changed)):
@@ -106,7 +110,7 @@ class Masformer(SequenceSystem, Change):
 
     def small(self) -> Self:
         layers = min(self.layers, 2)
-        return super().small().changed(layers=layers, full_layers=1, width=min(self.width, 8))
+        return super().small().changed(layers=layers, full_layers=1, width=min(self.width or 8, 8))
 
     claim: ClassVar[Claim] = Claim(
         says="full attention in two of four layers recalls what blocks in every layer cannot reach",

@@ -14,6 +14,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError
 from twofold.parts import Block, Dense, LMHead, Pattern, SequenceModel, TokenEmbedding
+from twofold.parts.fitting import stretch
 from twofold.parts.init import normal
 from twofold.tasks.sequences import SequenceSystem
 
@@ -57,9 +58,9 @@ class SparseTransformer(SequenceSystem):
         """The stride that is used.
 
         Raises:
-            UserError: summaries as long as a block.
+            UserError: a stride longer than the context, or summaries as long as a block.
         """
-        period = self.stride or max(2, round(self.length**0.5))
+        period = stretch(self.id, "stride", self.stride, self.length, max(2, round(self.length**0.5)))
         if self.attention == "fixed" and self.summary >= period:
             raise UserError(
                 f"sparse-transformer: summary is {self.summary} and a block {period} long; use at most {period - 1}"

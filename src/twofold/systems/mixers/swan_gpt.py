@@ -16,6 +16,7 @@ from twofold.catalog import Arm, Budget, Claim, Steps, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Attention, LogScale, Pattern, SequenceModel
+from twofold.parts.fitting import stretch
 from twofold.surgery.attention import attentions, change_attention
 from twofold.tasks import Fitted, Model
 from twofold.tasks.language import LanguageData, LanguageModel
@@ -48,12 +49,13 @@ class SwanGpt(SequenceSystem, Change):
     """Decoder of global layers without positions and window layers with rotary ones: reads beyond its training."""
 
     every: int = Field(4, ge=1, description="one layer in so many is global, the first of them")
-    window: int = Field(64, ge=1, description="how far the others see")
+    window: int | None = Field(None, ge=1, description="how far the others see; by default 64, or all of less")
     scaled: bool = Field(True, description="after training, fit the growth of global logits beyond the trained length")
     texts: int = Field(12, ge=1, description="validation texts that the growth is fitted on, at most")
 
     def pattern(self) -> Pattern:
-        near = {"mixer": {"kind": "local-attention", "window": min(self.window, self.length)}, "position": "rope"}
+        window = stretch(self.id, "window", self.window, self.length)
+        near = {"mixer": {"kind": "local-attention", "window": window}, "position": "rope"}
         everywhere = {"mixer": "attention", "position": {"kind": "log-scale", "trained": self.length}}
         layers = [everywhere if i % self.every == 0 else near for i in range(self.layers)]
         return Pattern.read(layers, dim=self.dim, heads=self.heads, conv=self.conv)
@@ -83,7 +85,7 @@ class SwanGpt(SequenceSystem, Change):
         if not isinstance(model, LanguageModel):
             raise UserError(f"swan-gpt changes language models, and {model.name} is one for {model.task}")
         changed = model.copy()
-        to_swan(changed.net, self.every, self.window, changed.length)
+        to_swan(changed.net, self.every, stretch(self.id, "window", self.window, changed.length), changed.length)
         texts = [t for t in rows.columns.get("text", ()) if str(t).strip()][: self.texts]
         report = {
             f"bits_per_byte_{name}": one.score(texts).bits_per_byte

@@ -13,6 +13,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Guard, Saving, Steps, system
 from twofold.errors import UserError
 from twofold.parts import Pattern
+from twofold.parts.fitting import stretch
 from twofold.tasks.sequences import SequenceSystem
 
 
@@ -43,7 +44,9 @@ class Yoco(SequenceSystem):
         "window",
         description="mixer of the first half, by name: one whose memory does not grow (window, retention, ssd, …)",
     )
-    window: int = Field(64, ge=1, description="how far the first half sees, where it is a window")
+    window: int | None = Field(
+        None, ge=1, description="how far the first half sees, where it is a window; by default 64, or all of less"
+    )
     kv_heads: int | None = Field(None, ge=1, description="groups of the shared keys and values; by default as heads")
 
     def pattern(self) -> Pattern:
@@ -51,7 +54,7 @@ class Yoco(SequenceSystem):
             raise UserError(f"yoco: {self.layers} layers cannot be cut in two halves; use layers=2 or more")
         near: dict[str, Any] = {"kind": self.self_mixer}
         if self.self_mixer in ("window", "local-attention"):
-            near = {"kind": "local-attention", "window": min(self.window, self.length)}
+            near = {"kind": "local-attention", "window": stretch(self.id, "window", self.window, self.length)}
         reader: dict[str, Any] = {"kind": "shared-attention"}
         if self.kv_heads is not None:
             reader["kv_heads"] = self.kv_heads
@@ -61,7 +64,7 @@ class Yoco(SequenceSystem):
         return Pattern.read(layers, dim=self.dim, heads=self.heads, conv=self.conv)
 
     def small(self) -> Self:
-        return super().small().changed(layers=2, window=min(self.window, 8))
+        return super().small().changed(layers=2, window=min(self.window or 8, 8))
 
     claim: ClassVar[Claim] = Claim(
         says="windows and one shared cache recall as well as a Transformer, whose cache is at least twice as large",

@@ -1,0 +1,74 @@
+"""Refuses parts that do not fit where they shall stand: other widths, stretches beyond the text, idle experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twofold.errors import UserError
+from twofold.parts.mixers.mixer import Mixer
+from twofold.parts.part import Part
+
+
+def check_width(kind: str, name: str, part: Part, dim: int) -> None:
+    """Refuses a mixer or channel mixer of another width than the states around it (UserError)."""
+    own = getattr(part, "dim", dim)
+    if own != dim:
+        raise UserError(
+            f"{kind} {name} is {own} wide and the states around it {dim}; leave its dim out, or write "
+            f"{{{kind.split()[0]}: {name}, dim: {own}}}, which gives the whole layer that width"
+        )
+
+
+def check_stretches(name: str, mixer: Mixer, given: Any, longest: int | None) -> None:
+    """Refuses windows, blocks, strides and kernels that are longer than the longest input (UserError). Sizes that
+    nobody gave may be: they then reach over all of it."""
+    asked = _keys(given)
+    for option, value in mixer.stretches().items():
+        if option in asked:
+            check_stretch(f"mixer {name}", option, value, longest)
+
+
+def _keys(given: Any) -> set[str]:
+    """Options that plain data name, at any depth."""
+    if not isinstance(given, Mapping):
+        return set()
+    return set(given).union(*map(_keys, given.values()))
+
+
+def check_stretch(where: str, option: str, value: int, longest: int | None) -> None:
+    """Refuses one number of positions that is larger than the longest input has (UserError)."""
+    if longest is not None and value > longest:
+        raise UserError(
+            f"{where}: its {option} of {value} is longer than the longest input, {longest}; use {option}={longest} "
+            f"or less, or inputs of {value} tokens"
+        )
+
+
+def stretch(where: str, option: str, given: int | None, longest: int, usual: int = 64) -> int:
+    """A number of positions: what was given (UserError if that is more than the longest input), else what is usual, or
+    all of a shorter input."""
+    if given is None:
+        return min(usual, longest)
+    check_stretch(where, option, given, longest)
+    return given
+
+
+def check_experts(where: str, experts: int, tokens: int | None) -> None:
+    """Refuses more experts than a batch has tokens for them, of which some would never learn anything (UserError)."""
+    if tokens is not None and experts > tokens:
+        raise UserError(
+            f"{where}: {experts} experts are more than the {tokens} tokens that they are given at a time; use at most "
+            f"{tokens} experts, or longer texts or larger batches"
+        )
+
+
+def experts_in(given: Any, tokens: int) -> tuple[int, int]:
+    """The most experts that a channel mixer's plain data ask for, and how many (sub-)tokens these are given."""
+    if not isinstance(given, Mapping):
+        return 0, tokens
+    if given.get("kind") == "multi-head" and isinstance(given.get("heads"), int):
+        tokens *= given["heads"]
+    own = [value for key in ("experts", "count") if isinstance(value := given.get(key), int)]
+    found = [(max(own, default=0), tokens), *(experts_in(value, tokens) for value in given.values())]
+    return max(found, key=lambda pair: pair[0] / pair[1])

@@ -1,0 +1,148 @@
+"""What is longer than the text, wider than its surroundings or without tokens is refused when the network is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from twofold.catalog import configure
+from twofold.errors import UserError
+from twofold.parts import Mixer, Pattern
+from twofold.parts.fitting import experts_in
+from twofold.parts.named import names
+
+
+def network(layers, max_len=32, dim=32, **options):
+    return Pattern.read(layers, dim=dim, heads=2).network(19, max_len=max_len, **options)
+
+
+STRETCHES = {
+    "window": {"window": 33},
+    "local-attention": {"window": 33},
+    "block-local": {"width": 33},
+    "random-blocks": {"width": 33, "count": 2},
+    "column-attention": {"stride": 33},
+    "strided-attention": {"stride": 33},
+    "summary-attention": {"stride": 33, "summary": 1},
+    "fixed-attention": {"stride": 33, "summary": 1},
+    "combiner": {"width": 33},
+    "causal-conv": {"kernel": 33},
+    "silu-conv": {"kernel": 33},
+    "centred-conv": {"kernel": 33},
+    "separable-conv": {"kernel": 33},
+    "monarch-conv": {"kernel": 33},
+    "ssd": {"kernel": 33, "head_dim": 8},
+    "s6": {"kernel": 33},
+    "hydra": {"kernel": 33, "head_dim": 8},
+    "two-way": {"inner": {"kind": "s6", "kernel": 33}},
+    "differential": {"inner": {"kind": "s6", "kernel": 33}, "layer": 1},
+}
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_stretches_longer_than_the_text_are_refused(name) -> None:
+    given = {"kind": name, **STRETCHES[name]}
+    with pytest.raises(UserError, match=r"of 33 is longer than the longest input, 32; use \w+=32 or less"):
+        network([{"mixer": given}])
+    assert network([{"mixer": given}], max_len=33)
+    assert network([{"mixer": given}], max_len=None)
+
+
+def test_every_mixer_with_such_a_size_is_among_them() -> None:
+    sizes = {"window", "width", "stride", "kernel"}
+    assert set(STRETCHES) <= set(names(Mixer))
+    for name, cls in names(Mixer).items():
+        if cls.__module__.startswith("twofold.") and sizes & set(cls.__init__.__annotations__):
+            assert name in STRETCHES or name in ("ring-conv", "hyena"), name  # a ring, and a kernel inside of maps
+
+
+@pytest.mark.parametrize("name", ["window", "combiner", "causal-conv", {"kind": "ssd", "head_dim": 8}])
+def test_sizes_that_nobody_gave_may_reach_further(name) -> None:
+    assert network([{"mixer": name}], max_len=3)
+
+
+def test_a_convolution_in_front_is_no_longer_than_the_text() -> None:
+    with pytest.raises(UserError, match="its conv of 9 is longer than the longest input, 8; use conv=8"):
+        network([{"conv": 9}], max_len=8)
+
+
+@pytest.mark.parametrize(
+    ("system", "option"),
+    [
+        ("yoco", "window"),
+        ("swan-gpt", "window"),
+        ("masformer", "width"),
+        ("combiner", "width"),
+        ("sparse-transformer", "stride"),
+    ],
+)
+def test_systems_refuse_them_too_and_have_defaults_that_fit(system, option) -> None:
+    sizes = {"dim": 32, "heads": 2, "layers": 4, "length": 16}
+    with pytest.raises(UserError, match=f"{system}.*{option} of 17 is longer.*use {option}=16"):
+        configure(system, **sizes, **{option: 17}).network(19)
+    assert configure(system, **sizes).network(19)
+    assert configure(system, **sizes, **{option: 16}).network(19)
+
+
+MIXTURE = {
+    "kind": "moe",
+    "router": {"kind": "top-k", "experts": 9, "k": 1},
+    "experts": {"kind": "experts", "count": 9, "hidden": 4},
+}
+
+
+def test_more_experts_than_tokens_are_refused() -> None:
+    with pytest.raises(UserError, match=r"9 experts are more than the 8 tokens.*use at most 8 experts"):
+        network([{"channel": MIXTURE}], max_len=8)
+    assert network([{"channel": MIXTURE}], max_len=9)
+    assert network([{"channel": MIXTURE}], max_len=8, tokens=16)
+    halves = {"kind": "multi-head", "heads": 2, "inner": {**MIXTURE, "router": {**MIXTURE["router"], "dim": 16}}}
+    halves["inner"]["experts"] = {**MIXTURE["experts"], "dim": 16}
+    assert network([{"channel": halves}], max_len=8)  # 16 halves of tokens
+    with pytest.raises(UserError, match="9 experts are more than the 8 tokens"):
+        network([{"channel": halves}], max_len=4)
+    assert experts_in(halves, 8) == (9, 16)
+
+
+@pytest.mark.parametrize(
+    ("system", "options"),
+    [
+        ("moe-lm", {"experts": 10**9}),
+        ("moe-lm", {"experts": 17}),
+        ("mh-moe", {"experts": 1000}),
+        ("deepspeed-moe", {"pyramid": (1, 17)}),
+        ("smlp", {"experts": 32}),
+    ],
+)
+def test_systems_count_the_tokens_of_a_batch(system, options) -> None:
+    sizes = {"dim": 32, "layers": 2, "length": 8, "batch": 2}
+    sizes |= {} if system == "smlp" else {"heads": 2}
+    with pytest.raises(UserError, match=f"{system if system != 'smlp' else 'moe'}: .* experts are more than the"):
+        configure(system, **sizes, **options).network(19)
+
+
+def test_other_widths_inside_a_pattern_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"mixer ssd is 64 wide.* 32; leave its dim out, or write \{mixer: ssd, dim: 64"
+    ):
+        network([{"mixer": {"kind": "ssd", "dim": 64}}])
+    with pytest.raises(UserError, match=r"channel mixer swiglu is 64 wide.*leave its dim out"):
+        network([{"channel": {"kind": "swiglu", "dim": 64}}])
+    assert network([{"mixer": "ssd", "dim": 64}])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"layers": [{}], "heads": 0}, "heads is 0; it must be at least 1"),
+        ({"layers": [{}], "hidden": 0}, "hidden is 0"),
+        ({"layers": [{}], "conv": -1}, "conv is -1; it must be at least 0"),
+        ([{"conv": "3"}], "conv is '3'; it must be a whole number"),
+        ([{"conv": -2}], "conv is -2"),
+        ([{"wiring": 3}], "wiring is 3; give a name"),
+        ([{"wiring": ["pre"]}], "wiring is"),
+        ([{"loop": [{}], "inject": "yes"}], "inject is 'yes'; give true or false"),
+    ],
+)
+def test_entries_of_another_kind_are_refused(given, message) -> None:
+    with pytest.raises(UserError, match=message):
+        network(given)
