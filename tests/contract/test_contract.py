@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from twofold import computing
 from twofold.catalog import Arm, Steps, configure, index, resolve
 from twofold.cli import main
 from twofold.errors import UserError
@@ -96,6 +97,19 @@ def test_loss_falls_on_one_batch(id: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("id", trained())
+def test_it_trains_in_bfloat16_and_keeps_its_weights_whole(id: str) -> None:
+    system = configure(id).small()
+    data = task_named(system.card.tasks[0]).read(rows_for(system))
+    with computing.on(dtype="bfloat16"):
+        assert system.recipe_for(data).dtype == "bfloat16"
+        fitted = system.fit(data, Steps(2))
+    assert fitted.history is not None
+    assert fitted.history.steps == 2
+    assert all(p.dtype == torch.float32 for p in fitted.model.net.parameters())
+    assert all(p.isfinite().all() for p in fitted.model.net.parameters())
 
 
 @pytest.mark.parametrize("id", of_kind("model"))

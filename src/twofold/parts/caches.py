@@ -376,6 +376,7 @@ class ConvCache(Cache):
     """
 
     growth: Growth = "const"
+    back: int
 
     def __init__(
         self,

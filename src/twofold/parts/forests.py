@@ -175,7 +175,7 @@ def spread(forest: Forest, composition: Composition, dropout: float = 0.0) -> Ve
         children = forest.children[begin - forest.leaves : end - forest.leaves]
         said = [F.dropout(x, dropout, dropout > 0) for x in composition.down(own)]
         index = children.T.flatten()
-        told = told.index_add(0, index, torch.cat(said))
+        told = told.index_add(0, index, torch.cat(said).to(told.dtype))
         heard = heard.index_add(0, index, torch.ones(len(index), 1, dtype=told.dtype, device=told.device))
         end = begin
     return torch.cat([told[:end] / heard[:end].clamp_min(1), *reversed(done)]).view(count, dim)

@@ -41,6 +41,7 @@ class StateCache(Cache):
     """
 
     growth: Growth = "const"
+    back: int
 
     def __init__(self, state: Tensor, back: int = 16) -> None:
         self.state, self.back = state, back

@@ -144,7 +144,7 @@ class TrainedSystem(ModelSystem):
 
     def recipe(self) -> Recipe:
         """How it is optimised."""
-        return Recipe()
+        return Recipe(dtype=computing.dtype())
 
     def recipe_for(self, data: Any) -> Recipe:
         """How it is optimised on this data, where that depends on it."""

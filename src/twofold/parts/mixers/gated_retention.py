@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -100,7 +101,7 @@ class GatedRetention(Mixer):
             v, log = v * real[..., None], log * real
         return q, k, v, log
 
-    def _replay(self, state: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    def _replay(self, state: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         k, v, log, *starts = inputs
         return decayed(v, log, k, torch.zeros_like(k), state, starts[0] if starts else None, self.chunk)[1]
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, PositiveInt
 
+from twofold import computing
 from twofold.catalog import baseline
 from twofold.parts import Part, SideBySide, SlimDecoder, SlimEncoder, SlimNetwork
 from twofold.tasks.segment import SegmentSystem
@@ -38,7 +39,7 @@ class SingleTask(SegmentSystem):
 
     def recipe(self) -> Recipe:
         # The norm of the whole gradient is no network's own: clipping would tie what shares nothing.
-        return Recipe(lr=self.lr, clip=0.0)
+        return Recipe(lr=self.lr, clip=0.0, dtype=computing.dtype())
 
     def small(self) -> Self:
         return replace(self, dims=(4, 6), decoder=4, batch=8)  # type: ignore[call-arg]

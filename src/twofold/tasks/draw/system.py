@@ -11,6 +11,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.data.tokenizers.mixed import MixedTokenizer
 from twofold.errors import UserError
 from twofold.objectives import Loss
@@ -76,7 +77,7 @@ class DrawSystem(TrainedSystem):
         return Loss(value, {"loss": value.detach()})
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr)
+        return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
         return replace(self, dim=24, length=16, batch=16)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 from torch import Tensor
 
+from twofold import computing
 from twofold.data import batches
 from twofold.data.tokenizers import ByteTokenizer, Tokenizer, train_bpe
 from twofold.errors import UserError
@@ -89,7 +90,7 @@ class LanguageSystem(TrainedSystem):
         return causal(net(batch.ids, mask=Mask.causal()), batch.ids)
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr)
+        return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
         return replace(self, length=min(self.length, 32), batch=min(self.batch, 4), vocab=min(self.vocab, 320))

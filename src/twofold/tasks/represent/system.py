@@ -11,6 +11,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.data.tokenizers import train_bpe
 from twofold.objectives import IGNORED, Loss, mask_tokens, masked
 from twofold.parts import Part, SequenceModel
@@ -67,6 +68,7 @@ class MaskedSystem(TrainedSystem):
             final=0.0,
             optimizer="stable-adamw",
             schedule="trapezoid",
+            dtype=computing.dtype(),
         )
 
     def small(self) -> Self:

@@ -12,6 +12,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.data import batches
 from twofold.data.tokenizers import Tokenizer
 from twofold.objectives import Loss
@@ -91,7 +92,7 @@ class RewriteSystem(TrainedSystem):
         return Loss(value, {"loss": value.detach()})
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr)
+        return Recipe(lr=self.lr, dtype=computing.dtype())
 
     def small(self) -> Self:
         return replace(self, dim=32, hidden=32, encoder_layers=1, batch=16)

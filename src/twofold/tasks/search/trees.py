@@ -12,6 +12,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.data import batches
 from twofold.data.tokenizers import train_bpe
 from twofold.errors import UserError
@@ -87,7 +88,7 @@ class TreeSystem(TrainedSystem):
 
     def recipe(self) -> Recipe:
         """Adam at a constant rate."""
-        return Recipe(lr=self.lr, warmup=0.0, final=1.0, weight_decay=0.0, betas=(0.9, 0.999))
+        return Recipe(lr=self.lr, warmup=0.0, final=1.0, weight_decay=0.0, betas=(0.9, 0.999), dtype=computing.dtype())
 
     def small(self) -> Self:
         return replace(self, vocab=320, dim=128, tokens=12, batch=8)

@@ -10,6 +10,7 @@ import torch
 from pydantic import ConfigDict, Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.errors import UserError, unknown
 from twofold.objectives import Loss
 from twofold.parts import Part
@@ -58,4 +59,4 @@ class SegmentSystem(TrainedSystem):
         return Loss(value, {"loss": value.detach()} | {name: own.detach() for name, own in each.items()})
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr)
+        return Recipe(lr=self.lr, dtype=computing.dtype())

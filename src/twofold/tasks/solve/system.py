@@ -11,6 +11,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold import computing
 from twofold.objectives import Loss
 from twofold.parts import Part, SequenceModel
 from twofold.tasks.model import Model
@@ -74,4 +75,12 @@ class RecurrentSystem(SolveSystem):
     clip: float = Field(1.0, ge=0, description="highest norm of the gradient; 0: no limit")
 
     def recipe(self) -> Recipe:
-        return Recipe(lr=self.lr, warmup=0.0, final=1.0, weight_decay=0.0, betas=(0.9, 0.999), clip=self.clip)
+        return Recipe(
+            lr=self.lr,
+            warmup=0.0,
+            final=1.0,
+            weight_decay=0.0,
+            betas=(0.9, 0.999),
+            clip=self.clip,
+            dtype=computing.dtype(),
+        )
