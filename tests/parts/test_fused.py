@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from twofold.parts import CausalConv, GatedRMSNorm, Mask, RMSNorm, SiluConv, fused
+from twofold.parts import S6, SSD, CausalConv, GatedRMSNorm, Mask, RMSNorm, SiluConv, fused
 
 pytest.importorskip("numba")
 
@@ -68,6 +68,23 @@ def test_one_pass_has_second_derivatives(made, monkeypatch) -> None:
         found.append([*first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)])
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_another_default_dtype_changes_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(fused, "_LONG", 0)
+    torch.manual_seed(0)
+    found = []
+    for mixer in (SSD(64, state=8, head_dim=16), S6(16), SiluConv(16, 3)):
+        x = drawn(2, 70, mixer.dim).float().requires_grad_()
+        for default in (torch.float32, FINE):
+            torch.set_default_dtype(default)
+            try:
+                y = mixer(x)
+                found.append([y, *torch.autograd.grad(y.sin().sum(), [x, *mixer.parameters()])])
+            finally:
+                torch.set_default_dtype(torch.float32)
+        one, other = found.pop(), found.pop()
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_padding_is_nothing_and_documents_do_not_meet(monkeypatch) -> None:

@@ -71,11 +71,11 @@ class FusedConvSilu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        rows, out = Rows.of(x), torch.empty(x.shape)
+        rows, out = Rows.of(x), x.new_empty(x.shape)
 
         def work(_: int, lanes: slice) -> None:
             some = out[..., lanes]
-            part = some if some.is_contiguous() else torch.empty(some.shape)
+            part = some if some.is_contiguous() else some.new_empty(some.shape)
             _forward(*rows, lanes.start, *_lanes(lanes, weight, bias), part.numpy())
             if part is not some:
                 some.copy_(part)
@@ -91,11 +91,11 @@ class FusedConvSilu(torch.autograd.Function):
             return kernels.again(
                 lambda x, weight, bias: F.silu(kernels.causal_conv(x, weight, bias)), (x, weight, bias), grad
             )
-        rows, grad_x, grad_weight, grad_bias = Rows.of(x), *(torch.empty(t.shape) for t in (x, weight, bias))
+        rows, grad_x, grad_weight, grad_bias = Rows.of(x), *(t.new_empty(t.shape) for t in (x, weight, bias))
 
         def work(_: int, lanes: slice) -> None:
-            to_x = torch.empty(grad[..., lanes].shape)
-            to_weight, to_bias = (torch.zeros(t[..., lanes].shape) for t in (weight, bias))
+            to_x = grad.new_empty(grad[..., lanes].shape)
+            to_weight, to_bias = (t.new_zeros(t[..., lanes].shape) for t in (weight, bias))
             given = grad[..., lanes].contiguous()
             known = _lanes(lanes, weight, bias)
             _backward(*rows, lanes.start, *known, *arrays(given, to_x, to_weight, to_bias))

@@ -62,7 +62,7 @@ class FusedGatedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
-        out, scales = torch.empty(x.shape), torch.empty(x.shape[0] * x.shape[1])
+        out, scales = x.new_empty(x.shape), x.new_empty(x.shape[0] * x.shape[1])
         (flat, places), (gates, gate_places) = _places(x), _places(gate)
 
         def work(_: int, some: slice) -> None:
@@ -85,7 +85,7 @@ class FusedGatedNorm(torch.autograd.Function):
             )
             return *plain, None
         pieces = _pieces(len(scales))
-        grad_x, grad_gate, to_weight = (torch.empty(s) for s in (x.shape, x.shape, (len(pieces), len(weight))))
+        grad_x, grad_gate, to_weight = (x.new_empty(s) for s in (x.shape, x.shape, (len(pieces), len(weight))))
         (flat, places), (gates, gate_places), (given, given_places) = (_places(t) for t in (x, gate, grad))
         to_weight.zero_()
 

@@ -111,15 +111,15 @@ class FusedScan(torch.autograd.Function):
         ctx: Any, u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor, starts: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         batch, time, inner = u.shape
-        fresh = torch.zeros(batch, time, dtype=torch.bool) if starts is None else starts.contiguous()
-        b, c, y, last = b.contiguous(), c.contiguous(), torch.empty(u.shape), torch.empty(state.shape)
+        fresh = u.new_zeros(batch, time, dtype=torch.bool) if starts is None else starts.contiguous()
+        b, c, y, last = b.contiguous(), c.contiguous(), u.new_empty(u.shape), u.new_empty(state.shape)
         pieces = _pieces(inner)
         every = _PIECE if any(ctx.needs_input_grad) else time  # nobody goes back through what is only read
-        between = [torch.empty(batch, -(-time // every), len(a), piece.stop - piece.start) for piece in pieces]
+        between = [u.new_empty(batch, -(-time // every), len(a), piece.stop - piece.start) for piece in pieces]
 
         def work(i: int, lanes: slice) -> None:
             given, steps, decays = (t[..., lanes].contiguous() for t in (u, dt, a))
-            h, out = state[..., lanes].clone(memory_format=torch.contiguous_format), torch.empty(given.shape)
+            h, out = state[..., lanes].clone(memory_format=torch.contiguous_format), given.new_empty(given.shape)
             _forward(*arrays(given, steps, decays, b, c, fresh, h, out, between[i]), every)
             y[..., lanes], last[..., lanes] = out, h
 
@@ -132,14 +132,18 @@ class FusedScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, a, b, c, fresh, *between = ctx.saved_tensors
         grad_y, grad_last = grads
-        grad_u, grad_dt, grad_a, grad_state = (torch.empty(t.shape) for t in (u, dt, a, grad_last))
+        grad_u, grad_dt, grad_a, grad_state = (t.new_empty(t.shape) for t in (u, dt, a, grad_last))
         # b and c serve all pieces, which run side by side: each has sums of its own.
-        grad_b, grad_c = (torch.zeros(len(between), *t.shape) for t in (b, c))
+        grad_b, grad_c = (t.new_zeros(len(between), *t.shape) for t in (b, c))
 
         def work(i: int, lanes: slice) -> None:
             given, steps, decays, wanted = (t[..., lanes].contiguous() for t in (u, dt, a, grad_y))
             carry = grad_last[..., lanes].clone(memory_format=torch.contiguous_format)
-            to_input, to_step, to_decay = torch.empty(given.shape), torch.empty(given.shape), torch.zeros(decays.shape)
+            to_input, to_step, to_decay = (
+                given.new_empty(given.shape),
+                given.new_empty(given.shape),
+                given.new_zeros(decays.shape),
+            )
             known = arrays(given, steps, decays, b, c, fresh, between[i], wanted)
             _backward(*known, *arrays(carry, to_input, to_step, to_decay, grad_b[i], grad_c[i]))
             grad_u[..., lanes], grad_dt[..., lanes] = to_input, to_step

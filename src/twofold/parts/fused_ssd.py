@@ -51,11 +51,11 @@ class _Chunks:
         log = (steps.double() * a).cumsum(2).transpose(2, 3).contiguous()  # differences of sums lose digits
         steps = steps.transpose(2, 3).contiguous()
         to_end, start = torch.exp(log[..., -1:] - log).to(dt.dtype), torch.exp(log).to(dt.dtype)
-        first = torch.zeros(*steps.shape[:2], size, dtype=torch.long)
+        first = steps.new_zeros(*steps.shape[:2], size, dtype=torch.long)
         if starts is not None:
-            fresh = starts.unflatten(1, (-1, size))
-            first = (fresh * torch.arange(size)).cummax(2).values
-            to_end = to_end * (torch.arange(size) >= first[..., -1:])[:, :, None]
+            fresh, places = starts.unflatten(1, (-1, size)), torch.arange(size, device=steps.device)
+            first = (fresh * places).cummax(2).values
+            to_end = to_end * (places >= first[..., -1:])[:, :, None]
             start = start * ~(fresh.cumsum(2) > 0)[:, :, None]
         return cls(begin, steps, log, to_end, start, first)
 
@@ -106,7 +106,7 @@ class _Piece:
     def decays(self) -> tuple[Tensor, Tensor]:
         """Decays between positions `[J, H, Q, Q]`, and how c and b meet `[J, G, 1, Q, Q]`."""
         (count, size), (batch, groups, heads, _) = self.count, self.sizes
-        out = torch.empty(batch * count, groups * heads, size, size)
+        out = self.b.new_empty(batch * count, groups * heads, size, size)
         _over(ssd_passes.decays, [self.chunks.flat("log"), self.chunks.flat("first"), out])
         met = torch.bmm(self.grouped(self.c), self.grouped(self.b).mT)
         return out, met.view(-1, groups, 1, size, size)
@@ -119,8 +119,8 @@ class _Piece:
     def spread(self, rows: Rows, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Rows times a factor, heads apart `[J · H, Q, P]`, and times another, side by side `[J · G, Q, R · P]`."""
         (count, size), (batch, groups, heads, width) = self.count, self.sizes
-        apart = torch.empty(batch * count, groups * heads, size, width)
-        beside = torch.empty(batch * count, groups, size, heads * width)
+        apart = self.b.new_empty(batch * count, groups * heads, size, width)
+        beside = self.b.new_empty(batch * count, groups, size, heads * width)
         places = torch.from_numpy(self.places(rows))
         _over(
             lambda at, *rest: ssd_passes.spread(rows.flat, at, rows.step, *rest),
@@ -143,7 +143,7 @@ class FusedSSD(torch.autograd.Function):
         chunk: int, skip: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         running = _in_groups(state, b.shape[2])
-        y, rows, keep = torch.empty(x.shape), Rows.of(x), any(ctx.needs_input_grad)
+        y, rows, keep = x.new_empty(x.shape), Rows.of(x), any(ctx.needs_input_grad)
         out, enters = Rows.of(y), []
         for piece in _pieces(x, dt, a, b, c, starts, chunk):
             chunks, factors = piece.chunks, piece.chunks.dt
@@ -163,28 +163,28 @@ class FusedSSD(torch.autograd.Function):
             _over(join, [near, far, start, *places])
             if keep:
                 enters.append(enter)
-        ctx.save_for_backward(x, dt, a, b, c, state, skip, y, running, *enters)
-        ctx.starts, ctx.chunk = starts, chunk
+        ctx.save_for_backward(x, dt, a, b, c, state, skip, starts, y, running, *enters)
+        ctx.chunk = chunk
         return y, _in_heads(running, state)
 
     @staticmethod
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, dt, a, b, c, state, skip, y, last, *enters = ctx.saved_tensors
+        x, dt, a, b, c, state, skip, starts, y, last, *enters = ctx.saved_tensors
         if torch.is_grad_enabled():
             found = kernels.again(
-                lambda x, dt, a, b, c, state, skip: scans.plain_ssd(x, dt, a, b, c, state, ctx.starts, ctx.chunk, skip),
+                lambda x, dt, a, b, c, state, skip: scans.plain_ssd(x, dt, a, b, c, state, starts, ctx.chunk, skip),
                 (x, dt, a, b, c, state, skip),
                 grads,
             )
             return *found[:6], None, None, found[6]
         grad_y, grad_last = grads
         running = _in_groups(grad_last, b.shape[2])
-        grad_x, grad_dt, grad_b, grad_c = (torch.empty(t.shape) for t in (x, dt, b, c))
+        grad_x, grad_dt, grad_b, grad_c = (t.new_empty(t.shape) for t in (x, dt, b, c))
         grad_a, grad_skip = torch.zeros_like(a), torch.zeros_like(skip)
         rows, left, given, into = (Rows.of(t) for t in (x, y, grad_y, grad_x))
         groups, heads = b.shape[2], x.shape[2]
-        for piece, enter in reversed(list(zip(_pieces(x, dt, a, b, c, ctx.starts, ctx.chunk), enters, strict=True))):
+        for piece, enter in reversed(list(zip(_pieces(x, dt, a, b, c, starts, ctx.chunk), enters, strict=True))):
             chunks, written, read = piece.chunks, piece.grouped(b), piece.grouped(c)
             apart, beside = piece.spread(rows, chunks.dt, chunks.dt * chunks.to_end)
             wanted, wanted_beside = piece.spread(given, torch.ones_like(chunks.start), chunks.start)
@@ -194,14 +194,14 @@ class FusedSSD(torch.autograd.Function):
             to_met = to_met.unflatten(1, (groups, -1)).sum(2).flatten(0, 1)
             to_read = torch.baddbmm(torch.bmm(to_met, written), wanted_beside, enter.flatten(0, 2).mT)
             to_enter = piece.rowwise(torch.bmm(read.mT, wanted_beside))
-            pull = torch.empty(chunks.through.shape)
+            pull = x.new_empty(chunks.through.shape)
             _over(ssd_passes.carry_back, [chunks.through, to_enter, running, enter, last, pull])
             last = enter[:, 0]
             to_sums = to_enter.flatten(0, 2)
             to_written = torch.baddbmm(torch.bmm(to_met.mT, read), beside, to_sums.mT)
             far = torch.bmm(written, to_sums, out=beside)
-            to_dt = torch.empty(chunks.flat("dt").shape)
-            to_a, to_skip = torch.empty(2, *to_dt.shape[:2])
+            to_dt = x.new_empty(chunks.flat("dt").shape)
+            to_a, to_skip = x.new_empty(2, *to_dt.shape[:2])
             places = [torch.from_numpy(piece.places(each)) for each in (rows, left, given)]
 
             def slopes(near, far, to_end, dt, pull, at, at_y, at_given, *outs):

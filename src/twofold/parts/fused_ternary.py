@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import no_type_check
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from twofold.parts.compiled import arrays, each, summing
@@ -42,7 +41,7 @@ def look_up(codes: Tensor, worth: Tensor) -> Tensor:
     Returns:
         `[N, R]`.
     """
-    worth, found = worth.contiguous(), torch.empty(len(worth), codes.shape[1])
+    worth, found = worth.contiguous(), worth.new_empty(len(worth), codes.shape[1])
     size = max(1, _PIECE // len(codes))
     pieces = [slice(i, i + size) for i in range(0, codes.shape[1], size)]
 

@@ -59,20 +59,19 @@ class _SelectiveScan(torch.autograd.Function):
             _, h = _states(u, dt, a, b, between[-1], starts, block)
             y[:, block] = (c[:, block, None] @ h)[:, :, 0]
             between.append(h[:, -1].clone())
-        ctx.save_for_backward(u, dt, a, b, c, *between)
-        ctx.starts = starts
+        ctx.save_for_backward(u, dt, a, b, c, starts, *between)
         return y, between[-1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, dt, a, b, c, *between = ctx.saved_tensors
+        u, dt, a, b, c, starts, *between = ctx.saved_tensors
         grad_y, later = grads
         grad_u, grad_dt, grad_b, grad_c = (torch.empty_like(t) for t in (u, dt, b, c))
         grad_a = torch.zeros_like(a)
         blocks = _blocks(u, a)
         for k in reversed(range(len(blocks))):
             block = blocks[k]
-            decay, h = _states(u, dt, a, b, between[k], ctx.starts, block)
+            decay, h = _states(u, dt, a, b, between[k], starts, block)
             step, entering, given = dt[:, block, None], u[:, block, None], grad_y[:, block, None]
             grad_c[:, block] = _rows(h * given)
             total = c[:, block, :, None] * given
@@ -184,7 +183,8 @@ def ssd(
     Returns:
         y, and the state after the last position.
     """
-    fused = fused_pass("fused_ssd", "FusedSSD", dt.numel() * min(chunk, x.shape[1]), x, dt, a, b, c)
+    others = [t for t in (state, skip) if t is not None]
+    fused = fused_pass("fused_ssd", "FusedSSD", dt.numel() * min(chunk, x.shape[1]), x, dt, a, b, c, *others)
     if fused is None:
         return plain_ssd(x, dt, a, b, c, state, starts, chunk, skip)
     first = x.new_zeros(len(x), x.shape[2], b.shape[3], x.shape[3]) if state is None else state
@@ -277,7 +277,7 @@ def decayed(
     enter, last = _carry(end[:, :, 0].flatten(2), sums, first, broken)
     given = enter.unflatten(2, (groups, -1)).transpose(3, 4).flatten(4)  # [B, K, G, N, R·P]
     far = (read @ given).unflatten(4, u.shape[4:]).transpose(2, 3) * from_start[..., None]
-    return far.add_(y.movedim(4, 2)).reshape(batch, -1, heads, width)[:, :time], last
+    return far.add_(y.movedim(4, 2)).reshape(batch, time + short, heads, width)[:, :time], last
 
 
 def _carry(through: Tensor, sums: Tensor, state: Tensor, broken: Tensor | None) -> tuple[Tensor, Tensor]:
