@@ -89,3 +89,26 @@ def test_refusals() -> None:
         statistics.differences([1.0, 0.0], [1.0, 2.0], "ratio")
     with pytest.raises(ValueError, match="unknown scale"):
         statistics.differences([1.0], [1.0], "log")
+
+
+def test_weighted_items_give_the_ratio_of_sums_in_every_resample() -> None:
+    """Bits per byte of documents of very different sizes: all bits over all bytes."""
+    generator = np.random.default_rng(2)
+    size = generator.integers(10, 1000, 60).astype(float)
+    bits = size * generator.uniform(1, 3, 60)
+    found = statistics.bootstrap(bits / size, weights=size)
+    assert found.mean == pytest.approx(bits.sum() / size.sum())
+    drawn = np.random.default_rng(0).integers(0, 60, size=(2000, 60))
+    ends = np.quantile(bits[drawn].sum(1) / size[drawn].sum(1), (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx(tuple(ends))
+    better = bits * 0.9
+    paired = statistics.paired_bootstrap(bits / size, better / size, weights=size)
+    assert paired.mean == pytest.approx((better.sum() - bits.sum()) / size.sum())
+    alike, plain = statistics.bootstrap(bits, weights=np.full(60, 7.0)), statistics.bootstrap(bits)
+    assert (alike.mean, alike.low, alike.high) == pytest.approx((plain.mean, plain.low, plain.high))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0]])
+def test_weights_that_are_none_are_refused(weights) -> None:
+    with pytest.raises(ValueError, match="weights above 0"):
+        statistics.bootstrap([1.0, 2.0], weights=weights)

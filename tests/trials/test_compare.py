@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from twofold.catalog import Arm, resolve
+from twofold import api
+from twofold.catalog import Arm, configure, resolve
 from twofold.catalog.register import baseline
+from twofold.cli import main
 from twofold.data import Rows
 from twofold.errors import UserError
 from twofold.tasks import Fitted, ModelSystem, load
@@ -387,3 +389,71 @@ def test_costly_arms_take_part_where_they_are_named() -> None:
     assert not {"monot5", "rankt5", "cross-encoder", "tilde"} & {arm.id for arm, _ in choose("search", None)}
     assert [arm.id for arm, _ in choose("search", ["rankt5"])] == ["rankt5"]
     assert {"monot5", "gtr", "tilde"} <= {arm.id for arm, _ in choose("search", ["all"])}
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Long documents of few words and short ones of many letters, so that they cost very different bits a byte."""
+    path, lines = tmp_path / "texts.jsonl", []
+    for i in range(40):
+        long, short = "ab " * 400 + str(i), "".join(chr(97 + (i * 31 + j * j * 7) % 26) for j in range(60))
+        part = ("train", "train", "validation", "test")[i // 2 % 4]
+        lines.append(json.dumps({"text": long if i % 2 else short, "split": part}))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_bits_per_byte_are_all_bits_over_all_bytes(texts, tmp_path) -> None:
+    found = compare("language", texts, systems=["xz", "n-gram"], minutes=0.2, out=tmp_path / "out")
+    for row in found["rows"]:
+        assert row["quality"]["mean"] == pytest.approx(row["figures"]["bits_per_byte"])
+        assert row["quality"]["low"] <= row["quality"]["mean"] <= row["quality"]["high"]
+    xz, gram = found["rows"]
+    data = task_named("language").read(texts)
+    judged = task_named("language").evaluate(load(tmp_path / "out" / "best"), data)
+    assert abs(judged.items.mean() - judged.figures["bits_per_byte"]) > 0.1  # so that the two can be told apart
+    best = max(xz, gram, key=lambda row: row["recommended"])
+    assert best["quality"]["mean"] == pytest.approx(judged.figures["bits_per_byte"])
+    gain = best["quality"]["mean"] - min(xz, gram, key=lambda row: row["recommended"])["quality"]["mean"]
+    assert f"on test {gain:+.3f} [" in found["recommendation"]
+    assert "all bits over all bytes" in " ".join(found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ("backbone(backbone=sdd-1x32)", "unknown backbone 'sdd-1x32'. Did you mean 'ssd-1x32'?"),
+        ("backbone(backbone=hydra-1x64)", "looks ahead"),
+        ("backbone(backbone=ssd-0x0)", "such as ssd-2x128"),
+        ("backbone(backbone=ssd-1x33)", "does not divide"),
+        ("sdd-1x32", 'Did you mean the backbone --systems "backbone(backbone=ssd-1x32)"?'),
+        ("ssd-1x33", "as a backbone it is refused: SSD"),
+        ("hydra-1x64", "it looks ahead"),
+    ],
+)
+def test_an_arm_that_cannot_be_is_refused_before_anything_is_trained(arm, says, texts, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    assert main(["compare", "language", str(texts), "--systems", f"xz,{arm}", "-o", str(out)]) == 2
+    assert says in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "arm"),
+    [
+        ("search", "gtr(backbone=hydrra-2x64)"),
+        ("search", "monot5(backbone=hydrra-2x64)"),
+        ("classify", "modernbert(start_from=hydrra-2x64)"),
+        ("represent", "masked-backbone(backbone=hydrra-2x64)"),
+        ("classify", "linear-head(backbone=hydrra-2x64)"),
+    ],
+)
+def test_a_misspelt_backbone_is_refused_in_every_task(task, arm) -> None:
+    with pytest.raises(UserError, match=r"unknown backbone 'hydrra-2x64'. Did you mean 'hydra-2x64'"):
+        choose(task, [arm])
+    assert choose(task, [arm.replace("hydrra", "hydra")])
+
+
+def test_every_model_can_be_checked_as_it_is_by_default() -> None:
+    for card in api.list(kind="model"):
+        configure(card["id"]).check()

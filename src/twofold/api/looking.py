@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twofold.errors import UserError
+from twofold.errors import UserError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def show(system: str) -> CardData:
     """The card of one system, with its options, claim and verdict; of a mixer, what its blocks look like and cost.
 
     Args:
-        system: an id, also of an installed plug-in, or `./file.py:Class`; or a mixer's name, such as `ssd`.
+        system: an id, also of an installed plug-in, or `./file.py:Class`; or another name that a backbone can have,
+            such as `ssd` or `t5-2x128`.
 
     Raises:
         UserError: no such system; names the nearest.
@@ -86,12 +87,18 @@ def show(system: str) -> CardData:
         return _described(register.resolve(register.add_file(system)))
     try:
         return _described(register.resolve(system))
-    except UserError:
-        from twofold.tasks import backbones
+    except UserError as error:
+        from twofold.tasks import backbone_cards
 
-        if (part := backbones.part(system)) is None:
+        if (found := backbone_cards.card(system)) is not None:
+            return found
+        meant = did_you_mean(
+            system.lower(), [*(card["id"] for card in index.cards()), *(each["id"] for each in backbones())]
+        )
+        if not meant:
             raise
-        return part
+        listed = "twofold list, and twofold list --backbones"
+        raise UserError(f"unknown system or backbone {system!r}.{meant} All names: {listed}") from error
 
 
 def cite(system: str) -> str:

@@ -58,7 +58,7 @@ def show(arguments: Namespace) -> None:
         print(output.style(card["id"], "bold") + f"  {card['summary']}")
         _show_network(card)
         _show_lines("Remember", [card["note"]] if card["note"] else [])
-        return _show_lines("Use", (f"twofold fit backbone my.txt --set backbone={card['id']}-4x128 -o model/",))
+        return _show_lines("Use", card["use"])
     number = f" [{card['number']}]" if "number" in card else ""
     print(output.style(f"{card['id']}{number}", "bold") + f"  {card['summary']}")
     year = f" ({card['year']})" if "year" in card else ""
@@ -72,6 +72,7 @@ def show(arguments: Namespace) -> None:
     _show_lines("Good for", card.get("needs", ()))
     _show_lines("Simpler than the paper", card.get("simplified", ()))
     _show_lines("Use", _uses(card))
+    _show_lines("Use as a backbone", (card.get("network") or {}).get("use", ()))
 
 
 def cite(arguments: Namespace) -> None:

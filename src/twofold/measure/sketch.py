@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from twofold.errors import UserError
 from twofold.measure.costs import cost
 from twofold.parts import (
     Block,
+    Combiner,
     Convolved,
     EncoderDecoder,
     Hierarchy,
@@ -53,11 +54,12 @@ _GROWTH = {
 }
 
 
-def sketch(make: Callable[[int], nn.Module | None]) -> dict[str, Any]:
+def sketch(make: Callable[[int], nn.Module | None], objectives: Sequence[str] = ()) -> dict[str, Any]:
     """A drawing and costs of a network, JSON-able.
 
     Args:
         make: from the longest input to the network; called where no weights are made.
+        objectives: what it can learn by; none: what its parts tell.
 
     Returns:
         `blocks` (lines of a drawing), `flops_per_token` by length and its `exponent` (cost of a token ~ T^p between the
@@ -81,7 +83,7 @@ def sketch(make: Callable[[int], nn.Module | None]) -> dict[str, Any]:
         "exponent": _exponent(flops),
         "cache": _cache(nets),
         "positions": _positions(net),
-        "objectives": _objectives(net),
+        "objectives": _objectives(net, objectives),
     }
 
 
@@ -217,20 +219,24 @@ def _positions(net: Drawable) -> str:
     if isinstance(net, TreeEncoder):
         return "none: its place in the tree is all that is known of a token"
     inner = [mixer.mixer if isinstance(mixer, Convolved) else mixer for mixer in _mixers(net)]
-    if all(getattr(mixer, "has_qk", False) for mixer in inner):
+    if any(isinstance(mixer, Combiner) for mixer in inner):
+        return "rope or none in its layers, learned and sinusoid at the embedding: it does not look at every pair"
+    if all(getattr(mixer, "has_qk", False) for mixer in inner if not mixer.needs_memory):
         return "all: it has queries and keys"
     if isinstance(net, NextToken):
         return "none: its layers are recurrent"
     return "learned and sinusoid, at the embedding: not every layer has queries and keys"
 
 
-def _objectives(net: Drawable) -> list[str]:
+def _objectives(net: Drawable, known: Sequence[str]) -> list[str]:
     if isinstance(net, EncoderDecoder):
         return ["a target from its source", "hidden spans"]
     if isinstance(net, TreeEncoder):
         return ["its own leaves, told from the root"]
     if isinstance(net, NextToken):
         return ["next token, from a window before it"]
+    if known:
+        return list(known)
     kinds = {mixer.causal for mixer in _mixers(net)}
     found = ["next token"] if "no" not in kinds else []
     return found + (["hidden tokens", "search and classification"] if "yes" not in kinds else [])

@@ -41,7 +41,9 @@ class Interval:
         return asdict(self)
 
 
-def bootstrap(values: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
+def bootstrap(
+    values: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.95, weights: ArrayLike | None = None
+) -> Interval:
     """Percentile bootstrap of a mean (Efron 1979, https://doi.org/10.1214/aos/1176344552).
 
     Args:
@@ -49,18 +51,26 @@ def bootstrap(values: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.
         n: resamples.
         seed: of the resampling. Equal seeds draw equal items, so two arms over the same items stay paired.
         level: confidence level.
+        weights: what each item counts for, `[items]`, above 0: the mean is `sum(weights * values) / sum(weights)`, of
+            every resample too. Bits per byte of documents, weighted by their bytes, are all bits over all bytes.
 
     Raises:
-        ValueError: no values, or one that is not finite.
+        ValueError: no values, one that is not finite, or weights that are not above 0 or not as many.
     """
     data = _finite(values, "values")
+    shares = None if weights is None else _weights(weights, len(data))
     tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(list(_resampled_means(data, n, seed))), (tail, 1 - tail))
-    return Interval(float(data.mean()), float(low), float(high), level, len(data))
+    low, high = np.quantile(np.concatenate(list(_resampled_means(data, n, seed, shares))), (tail, 1 - tail))
+    return Interval(float(np.average(data, weights=shares)), float(low), float(high), level, len(data))
 
 
 def paired_bootstrap(
-    baseline: ArrayLike, method: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.95
+    baseline: ArrayLike,
+    method: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> Interval:
     """Percentile bootstrap of the mean of `method - baseline` over the same items.
 
@@ -70,11 +80,12 @@ def paired_bootstrap(
         n: resamples.
         seed: of the resampling.
         level: confidence level.
+        weights: as of `bootstrap`.
 
     Raises:
         ValueError: different lengths, no items, or a figure that is not finite.
     """
-    return bootstrap(_paired(baseline, method), n, seed, level)
+    return bootstrap(_paired(baseline, method), n, seed, level, weights)
 
 
 def t_interval(differences: ArrayLike, level: float = 0.95) -> Interval:
@@ -117,13 +128,25 @@ def differences(baseline: ArrayLike, method: ArrayLike, scale: str = "difference
     return _paired(*logs)
 
 
-def _resampled_means(data: NDArray[np.float64], n: int, seed: int) -> Iterator[NDArray[np.float64]]:
+def _weights(given: ArrayLike, count: int) -> NDArray[np.float64]:
+    found = _finite(given, "weights")
+    if len(found) != count or (found <= 0).any():
+        raise ValueError(f"{count} values need as many weights above 0; got {len(found)}, the least {found.min():g}")
+    return found
+
+
+def _resampled_means(
+    data: NDArray[np.float64], n: int, seed: int, weights: NDArray[np.float64] | None = None
+) -> Iterator[NDArray[np.float64]]:
     """Means of `n` resamples, in pieces that fit into memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, _DRAWS_AT_ONCE // len(data))
     for start in range(0, n, rows):
         drawn = generator.integers(0, len(data), size=(min(rows, n - start), len(data)))
-        yield data[drawn].mean(axis=1)
+        if weights is None:
+            yield data[drawn].mean(axis=1)
+        else:
+            yield (data * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
 
 
 def _paired(baseline: ArrayLike, method: ArrayLike) -> NDArray[np.float64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ SIZED = re.compile(r"([a-z0-9-]+)-(\d+)x(\d+)")
 
 _PREDICTS = "ssd-4x128"
 _CAUSAL = ("language", "solve")
+_WINDOW = 64
+_CONV = 3
+_MOST, _WIDEST = 1_000, 100_000
 _CARRIERS = {
     "language": ("backbone", "backbone"),
     "solve": ("backbone", "backbone"),
@@ -41,12 +45,13 @@ def systems() -> dict[str, str]:
 
 def layered() -> tuple[str, ...]:
     """Mixers and systems: what a stack of layers can be made of by name."""
-    return tuple(dict.fromkeys((*names(Mixer), *systems())))
+    mixers = [name for name, kind in names(Mixer).items() if not getattr(kind, "needs_memory", False)]
+    return tuple(dict.fromkeys((*mixers, *systems())))
 
 
 def described() -> list[dict[str, str]]:
     """Mixers and systems, each with `id`, `kind` and `summary`."""
-    found = [("mixer", name, first_line(kind)) for name, kind in names(Mixer).items()]
+    found = [("mixer", name, first_line(kind)) for name, kind in names(Mixer).items() if name in layered()]
     found += [("system", name, summary) for name, summary in systems().items() if name not in names(Mixer)]
     return [{"id": id, "kind": kind, "summary": summary} for kind, id, summary in found]
 
@@ -58,7 +63,7 @@ def unknown_backbone(name: Any, known: Iterable[str], wanted: str) -> UserError:
         wanted: what can be named in this place, as the end of "give …".
     """
     text = str(name)
-    bare = _parts(text)[0]
+    bare = parts(text)[0]
     size = text.removeprefix(bare)
     near = difflib.get_close_matches(bare, dict.fromkeys(known), n=3, cutoff=0.6)
     meant = f" Did you mean {' or '.join(repr(each + size) for each in near)}?" if near else ""
@@ -67,16 +72,27 @@ def unknown_backbone(name: Any, known: Iterable[str], wanted: str) -> UserError:
 
 def as_arm(name: str, task: str) -> str | None:
     """How a backbone stands in a comparison: `backbone(backbone=ssd-4x128)`; None: it is none for the task."""
-    bare, layers, dim = _parts(name)
+    bare, layers, dim = parts(name)
     if task not in _CARRIERS or bare not in layered():
         return None
     try:
-        with torch.device("meta"):
-            pattern(bare, dim, layers).network(260, causal=task in _CAUSAL or None, max_len=512, head=False)
+        _try(name, causal=task in _CAUSAL or None)
     except UserError:
         return None
     system, option = _CARRIERS[task]
     return f"{system}({option}={bare}-{layers}x{dim})"
+
+
+def sized(name: str) -> bool:
+    """Whether it is a mixer's or a system's name with a size behind it."""
+    return SIZED.fullmatch(name) is not None and parts(name)[0] in layered()
+
+
+def nearest(name: str, task: str) -> str | None:
+    """What a misspelt name with a size may have meant, as `as_arm` writes it."""
+    bare, layers, dim = parts(name)
+    near = difflib.get_close_matches(bare, layered(), n=1, cutoff=0.6) if SIZED.fullmatch(name) else []
+    return as_arm(f"{near[0]}-{layers}x{dim}", task) if near else None
 
 
 def fix(name: str, task: str) -> str:
@@ -84,9 +100,19 @@ def fix(name: str, task: str) -> str:
     written = as_arm(name, task)
     if written is not None:
         return f'as a backbone it is written --systems "{written}"'
-    if name in layered() and task in _CAUSAL:
+    if task in _CARRIERS and parts(name)[0] in layered():
+        try:
+            _try(name)
+        except UserError as error:
+            return f"as a backbone it is refused: {error}"
         return f'it looks ahead; name one that does not, such as --systems "{as_arm(_PREDICTS, task)}"'
     return "leave it out of --systems"
+
+
+def _try(name: str, causal: bool | None = None) -> None:
+    """Makes the network without weights (UserError: it is refused)."""
+    with torch.device("meta"):
+        pattern(name, 128, 4).network(260, causal=causal, max_len=512, head=False)
 
 
 def pattern(
@@ -97,9 +123,10 @@ def pattern(
     Raises:
         UserError: no such name; names the nearest.
     """
-    bare, layers, dim = _parts(name, layers, dim)
+    bare, layers, dim = parts(name, layers, dim)
     if bare in names(Mixer):
-        return Pattern.read([{"mixer": bare, "times": layers}], dim=dim, heads=heads, conv=conv)
+        made = entries(bare, dim, layers, conv=conv, max_len=max_len)
+        return Pattern.read(made, dim=dim, heads=heads, conv=conv)
     if bare in systems():
         heads = heads or max(1, dim // 32)
         system: Any = catalog.configure(bare, dim=dim, layers=layers, heads=heads, conv=conv, length=max_len)
@@ -108,12 +135,84 @@ def pattern(
     raise unknown_backbone(name, layered(), "a mixer or a system with layers x width, such as ssd-2x128")
 
 
-def _parts(name: str, layers: int = 4, dim: int = 128) -> tuple[str, int, int]:
-    """`ssd-2x64` as its name, layers and width; the others where it does not say."""
+def entries(name: str, dim: int, layers: int, *, conv: int = 0, max_len: int = 512) -> list[dict[str, Any]]:
+    """The layers that a mixer's name stands for, as a pattern writes them: equal blocks of it, with usual sizes where
+    it cannot be made without any (windows of 64 tokens, strides of about √T)."""
+    if name == "convolved":
+        return [{"mixer": "attention", "conv": conv or _CONV, "times": layers}]
+    if name == "shared-attention":
+        return [{"shared": [{"times": layers}]}]
+    if name == "differential":
+        return [{"mixer": {"kind": name, "inner": "ssd", "layer": layer}} for layer in range(1, layers + 1)]
+    near, stride = min(_WINDOW, max_len), max(2, round(max_len**0.5))
+    channels = math.gcd(dim, max(1, dim // 32))
+    needed: dict[str, dict[str, Any]] = {
+        "local-attention": {"window": near},
+        "block-local": {"width": near},
+        "column-attention": {"stride": stride},
+        "summary-attention": {"stride": stride, "summary": 1},
+        "strided-attention": {"stride": stride},
+        "fixed-attention": {"stride": stride, "summary": 1},
+        "random-blocks": {"width": stride, "count": 4},
+        "ring-conv": {"channels": channels, "positions": dim // channels},
+        "two-way": {"inner": "ssd", "back": "ssd"},
+    }
+    return [{"mixer": {"kind": name, **needed[name]} if name in needed else name, "times": layers}]
+
+
+def objectives(layers: Pattern) -> list[str]:
+    """What a network of these layers can learn by: what it is built for without being refused."""
+    with torch.device("meta"):
+        net = layers.network(260, max_len=512)
+        try:
+            layers.network(260, causal=True, max_len=512)
+            found = ["next token"]
+        except UserError:
+            found = []
+    blind = all(part.causal == "yes" for part in net.modules() if isinstance(part, Mixer))
+    hidden = "hidden tokens (from those before them)" if blind else "hidden tokens"
+    return [*found, hidden, "search and classification"]
+
+
+def of_system(system: Any) -> Pattern | None:
+    """The layers that a system's id stands for as a backbone; None: it is none."""
+    if system.id in names(Mixer):
+        return pattern(system.id, 128, 4)
+    found: Pattern | None = system.pattern() if system.id in systems() else None
+    return found
+
+
+def uses(name: str, learns: Sequence[str]) -> list[str]:
+    """Commands that train with a backbone of that name, layers x width behind it, for each objective."""
+    ways = {
+        "next token": [f"twofold fit backbone my.txt --set backbone={name} -o model/"],
+        "hidden tokens": [f"twofold fit masked-backbone my.txt --set backbone={name} -o model/"],
+        "search and classification": [
+            f"twofold fit gtr my.jsonl --set backbone={name} -o model/",
+            f"twofold fit modernbert my.csv --task classify --set start_from={name} -o model/",
+        ],
+    }
+    return [line for objective in learns for line in ways.get(objective, [])]
+
+
+def parts(name: str, layers: int = 4, dim: int = 128) -> tuple[str, int, int]:
+    """`ssd-2x64` as its name, layers and width; the others where it does not say.
+
+    Raises:
+        UserError: no layers, no width, or more of them than any network has.
+    """
     sized = SIZED.fullmatch(name)
-    return (sized[1], int(sized[2]), int(sized[3])) if sized else (name, layers, dim)
+    if sized is None:
+        return name, layers, dim
+    bare, layers, dim = sized[1], int(sized[2]), int(sized[3])
+    if not (1 <= layers <= _MOST and 1 <= dim <= _WIDEST):
+        raise UserError(
+            f"{name} means {layers:,} layers of width {dim:,}; give 1 to {_MOST:,} layers and a width of 1 to "
+            f"{_WIDEST:,}, such as {bare}-2x128"
+        )
+    return bare, layers, dim
 
 
 def first_line(thing: object) -> str:
-    """What a part or a preset is, in the words of its docstring."""
-    return (thing.__doc__ or "").strip().splitlines()[0]
+    """What a part or a preset is, in the words of its docstring: its first paragraph as one line."""
+    return " ".join((thing.__doc__ or "").strip().split("\n\n")[0].split())

@@ -11,11 +11,10 @@ import torch
 
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError
-from twofold.measure.sketch import sketch
 from twofold.parts import Mixer, Part, Pattern, SequenceModel, presets, sequence_model
 from twofold.parts.named import names
 from twofold.tasks import backbone_names, instructed, reference, registry
-from twofold.tasks.backbone_names import SIZED, described, first_line, layered, unknown_backbone
+from twofold.tasks.backbone_names import SIZED, described, first_line, layered, parts, unknown_backbone
 from twofold.tasks.model import Model
 
 INSTRUCTED = "tiny-instructed"
@@ -105,20 +104,6 @@ def every() -> list[dict[str, str]]:
     return described() + found
 
 
-def part(name: str) -> dict[str, Any] | None:
-    """What there is to say about a mixer that can be named as a backbone, with its drawing; None: no such mixer."""
-    if name not in names(Mixer):
-        return None
-    kind = names(Mixer)[name]
-    try:
-        network = sketch(lambda length: pattern(name, 128, 4, max_len=length).network(260, max_len=length))
-    except UserError as error:
-        network, said = None, str(error)
-    else:
-        said = ""
-    return {"id": name, "kind": "part", "summary": first_line(kind), "network": network, "note": said}
-
-
 def choose(
     name: Backbone,
     texts: Sequence[str],
@@ -154,17 +139,36 @@ def choose(
         assert isinstance(ready.net, SequenceModel)
         assert ready.tokenizer is not None
         return _without_head(ready.net, ready.tokenizer, ready.notes)
+    _known(name)
+    loaded = registry.load(name)
+    found = sequence_model(loaded.net)
+    if found is None or loaded.tokenizer is None:
+        raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
+    return _without_head(found, loaded.tokenizer, loaded.notes)
+
+
+def check(name: Backbone, max_len: int) -> None:
+    """Refuses what `choose` would: no such backbone, or layers that do not go together (UserError).
+
+    Args:
+        max_len: the longest input, in tokens.
+    """
+    made = _maker(name, max_len)
+    if made is not None:
+        with torch.device("meta"):
+            made(260)
+    elif name not in reference.NAMES and name != INSTRUCTED:
+        _known(name)
+
+
+def _known(name: str) -> None:
+    """Refuses what is no checkpoint and no folder either (UserError)."""
     if name not in CHECKPOINTS and not Path(name).exists():
         raise unknown_backbone(
             name,
             [each["id"] for each in every()],
             "a preset, mixer or system with layers x width, such as t5-2x128, or a model folder",
         )
-    loaded = registry.load(name)
-    found = sequence_model(loaded.net)
-    if found is None or loaded.tokenizer is None:
-        raise UserError(f"{name} is no sequence model with a tokenizer, so it cannot be a backbone")
-    return _without_head(found, loaded.tokenizer, loaded.notes)
 
 
 def instructed_model(name: Backbone, texts: Sequence[str], plan: instructed.Plan, seed: int) -> Model:
@@ -193,9 +197,9 @@ def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | Non
     """From the size of the vocabulary to an untrained network of states; None for what is no such backbone."""
     sized = SIZED.fullmatch(name) if isinstance(name, str) else None
     if sized and sized[1] in PRESETS:
-        preset, layers, dim = PRESETS[sized[1]], int(sized[2]), int(sized[3])
-        return lambda vocab: preset(vocab, dim, layers, max_len)
-    if isinstance(name, str) and (sized[1] if sized else name) not in layered():
+        bare, layers, dim = parts(name)
+        return lambda vocab: PRESETS[bare](vocab, dim, layers, max_len)
+    if isinstance(name, str) and (sized[1] if sized else name) not in (*names(Mixer), *layered()):
         return None
     found = pattern(name, 128, 4, max_len=max_len)
     return lambda vocab: found.network(vocab, max_len=max_len, head=False)

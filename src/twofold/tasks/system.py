@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from twofold import computing
@@ -16,8 +18,18 @@ from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.objectives import Loss
 from twofold.parts import Part
+from twofold.tasks import backbone_names
 from twofold.tasks.model import Model
 from twofold.training import History, Recipe, train
+
+_LEARNS = {
+    "language": "next token",
+    "represent": "hidden tokens",
+    "search": "search",
+    "classify": "classification",
+    "solve": "answers to problems",
+}
+"""What systems that are no backbone by name learn by, by task."""
 
 BYTES = 260
 """Vocabulary of a network that is drawn: bytes, and a few more."""
@@ -58,8 +70,15 @@ class System:
             return None
         from twofold.measure.sketch import sketch
 
+        own = cls()
+        layers = backbone_names.of_system(own)
+        if layers is None:
+            learns = [_LEARNS[task] for task in own.card.tasks if task in _LEARNS]
+        else:
+            learns = backbone_names.objectives(layers)
         try:
-            return sketch(cls().outline)
+            found = sketch(own.outline, learns)
+            return found if layers is None else found | {"use": backbone_names.uses(f"{own.card.id}-4x128", learns)}
         except (UserError, NotImplementedError, RuntimeError):  # of another shape, or it cannot be made without weights
             return None
 
@@ -70,6 +89,12 @@ class Fitted:
 
     model: Model
     history: History | None = None
+
+
+def try_on_meta(make: Callable[[], Any]) -> None:
+    """Makes a network without weights, to learn whether it is refused (UserError)."""
+    with torch.device("meta"), suppress(NotImplementedError, RuntimeError):  # some need their weights to be made
+        make()
 
 
 class ModelSystem(System, ABC):
@@ -92,6 +117,10 @@ class ModelSystem(System, ABC):
         if modality in self.reads:
             return None
         return f"it reads {' and '.join(f'{what}s' for what in self.reads)}, and these are {modality}s"
+
+    def check(self) -> None:
+        """Refuses options that go together with no data (UserError), such as a backbone that there is not: what can be
+        known before any data is read."""
 
     def waits_for(self, seed: int) -> str | None:
         """What it starts from, where that is yet to be made and takes minutes of its own; None: it can begin."""

@@ -23,11 +23,14 @@ class Evaluation:
         figures: name to value.
         items: the main figure of each item, `[n]`, in the data's order.
         tables: what else a person wants to see, such as which classes are confused.
+        weights: what each item counts for, where the main figure is `sum(weights * items) / sum(weights)`, such as its
+            bytes, `[n]`; None: all alike.
     """
 
     figures: dict[str, float]
     items: np.ndarray = field(default_factory=lambda: np.zeros(0))
     tables: tuple[Table, ...] = ()
+    weights: np.ndarray | None = None
 
 
 class Task(ABC):

@@ -176,7 +176,11 @@ def _configured(arm: Arm, task: str) -> ModelSystem:
         cls: Any = resolve(arm.id)
     except UserError:
         if backbone_names.as_arm(arm.id, task) is None:
-            raise
+            if backbone_names.sized(arm.id):
+                raise UserError(f"{arm.id} is no arm of {task!r}; {backbone_names.fix(arm.id, task)}") from None
+            if (meant := backbone_names.nearest(arm.id, task)) is None:
+                raise
+            raise UserError(f'unknown system {arm.id!r}. Did you mean the backbone --systems "{meant}"?') from None
         raise UserError(f"{arm.id} is no system by itself; {backbone_names.fix(arm.id, task)}") from None
     if cls.kind != "model" or task not in cls.card.tasks:
         serves = ", ".join(cls.card.tasks)
@@ -184,4 +188,9 @@ def _configured(arm: Arm, task: str) -> ModelSystem:
             f"{arm.id} does not serve {task!r}: it is a {cls.kind} for {serves}; {backbone_names.fix(arm.id, task)}"
         )
     made: ModelSystem = configure(arm)
+    if arm.options:
+        try:
+            made.check()
+        except UserError as error:
+            raise UserError(f"{arm.label}: {error}") from None
     return made

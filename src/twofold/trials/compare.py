@@ -24,7 +24,7 @@ from twofold.trials import plan as planning
 from twofold.trials.arms import Measured, Place, choose, write_json
 from twofold.trials.recommend import recommend
 
-FORMAT = 2
+FORMAT = 3
 
 
 def compare(
@@ -302,7 +302,7 @@ class _Comparison:
         measured.rungs.append({"share": share, "validation": measured.validation})
         fitted.model.save(place.model)
         measured.megabytes = costs.folder_bytes(place.model) / 1e6
-        place.save_items(validation=evaluation.items)
+        place.save_items(**findings.items_of("validation", evaluation))
         measured.share = share
         place.save(measured)
 
@@ -324,8 +324,9 @@ class _Comparison:
                 for label, taken in latency.serving(serving).items():
                     self.measured[label].latency_ms = {"median": taken.median, "p95": taken.p95}
                     self.places[label].save(self.measured[label])
-        items = {m.label: self.places[m.label].items()["validation"] for m in finished}
-        return recommend(finished, items, self._sign)
+        items = {m.label: self.places[m.label].items() for m in finished}
+        weights = findings.weights_of("validation", items.values())
+        return recommend(finished, {k: found["validation"] for k, found in items.items()}, self._sign, weights)
 
     def _test(self, arm: Arm) -> None:
         """The figures that are shown."""
@@ -334,14 +335,14 @@ class _Comparison:
             return
         with progress.stage(f"test {arm.label}"):
             evaluation = self.task.evaluate(self._model(arm.label), self.data, "test")
-        interval = statistics.bootstrap(evaluation.items, seed=self.seed)
+        interval = statistics.bootstrap(evaluation.items, seed=self.seed, weights=evaluation.weights)
         measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
         measured.figures = evaluation.figures
         measured.tables = [asdict(table) for table in evaluation.tables]
         measured.in_use = {**_training_speed(measured.curve), **self.task.in_use(self._model(arm.label))}
         if measured.alive:
             measured.status = "measured"
-        place.save_items(test=evaluation.items)
+        place.save_items(**findings.items_of("test", evaluation))
         place.save(measured)
 
     def _ready(self, chosen: Measured | None) -> None:
@@ -359,12 +360,13 @@ class _Comparison:
         items = {label: place.items() for label, place in self.places.items()}
         tested = {label: found["test"] for label, found in items.items() if "test" in found}
         judged = max((len(found["validation"]) for found in items.values() if "validation" in found), default=0)
+        weights = findings.weights_of("test", items.values())
         data = {
             "format": FORMAT,
-            **findings.of(self.task, self.metric, list(self.measured.values()), tested, chosen, self.seed),
+            **findings.of(self.task, self.metric, list(self.measured.values()), tested, chosen, self.seed, weights),
             "data": self.task.describe(self.data),
             "best": str(self.out / "best") if chosen is not None else None,
-            "notes": [*findings.about(plan, computing.dtype(), judged), *self.notes],
+            "notes": [*findings.about(plan, computing.dtype(), judged, weights is not None), *self.notes],
             "budget": findings.budget(plan, self.minutes),
             "spent_minutes": round(self.spent / 60, 2),
             "environment": costs.environment(),

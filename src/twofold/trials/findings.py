@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from twofold.catalog import Seconds
 from twofold.catalog.claims import budget_dict
 from twofold.measure import pareto, statistics
-from twofold.tasks import Task
+from twofold.tasks import Evaluation, Task
 from twofold.trials.arms import Measured
 from twofold.trials.plan import RUNGS
 
@@ -25,6 +25,7 @@ def of(
     tested: Mapping[str, np.ndarray],
     chosen: Measured | None,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Rows, Pareto front and recommendation.
 
@@ -34,6 +35,7 @@ def of(
         tested: the figure of every test item, by arm's label, `[n]` each, paired.
         chosen: the recommended arm.
         seed: of the bootstrap.
+        weights: what each test item counts for, `[n]`; None: all alike.
     """
     sign = 1.0 if task.direction == "higher" else -1.0
     finished = [m for m in arms if m.quality and m.latency_ms]
@@ -47,18 +49,36 @@ def of(
         "direction": task.direction,
         "beside": [name for name in task.beside if any(name in m.figures for m in arms)],
         "rows": [asdict(m) for m in arms],
-        "recommendation": sentence(task, metric, chosen, tested, seed),
+        "recommendation": sentence(task, metric, chosen, tested, seed, weights),
     }
 
 
-def sentence(task: Task, metric: str, chosen: Measured | None, tested: Mapping[str, np.ndarray], seed: int) -> str:
+def items_of(part: str, evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """The figures of a part's items as they are kept, with what each counts for."""
+    weights = {} if evaluation.weights is None else {f"{part}_weights": evaluation.weights}
+    return {part: evaluation.items, **weights}
+
+
+def weights_of(part: str, kept: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray | None:
+    """What each item of a part counts for, the same for all arms; None: all alike."""
+    return next((found[f"{part}_weights"] for found in kept if f"{part}_weights" in found), None)
+
+
+def sentence(
+    task: Task,
+    metric: str,
+    chosen: Measured | None,
+    tested: Mapping[str, np.ndarray],
+    seed: int,
+    weights: np.ndarray | None = None,
+) -> str:
     """Why this one, in one sentence, with what it gains over each baseline on test, paired."""
     if chosen is None or chosen.quality is None:
         return "No arm finished, so none is recommended."
     gains = []
     for other in task.baselines:
         if other in tested and other != chosen.label:
-            gain = statistics.paired_bootstrap(tested[other], tested[chosen.label], seed=seed)
+            gain = statistics.paired_bootstrap(tested[other], tested[chosen.label], seed=seed, weights=weights)
             gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {other}")
     if chosen.id in task.baselines:
         why = "nothing beat it on validation within the budget"
@@ -69,13 +89,14 @@ def sentence(task: Task, metric: str, chosen: Measured | None, tested: Mapping[s
     return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}."
 
 
-def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW) -> list[str]:
+def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW, weighted: bool = False) -> list[str]:
     """What a reader must know of how the figures were made.
 
     Args:
         plan: what was decided before the first arm.
         dtype: what networks compute in.
         judged: items of the validation part that the choice rests on.
+        weighted: whether long items count for more.
     """
     notes = []
     if plan["share"] < 1:
@@ -87,6 +108,8 @@ def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW) -> list[str]:
     notes.append("choices were made on the validation part; quality is shown on the test part")
     if 0 < judged < FEW:
         notes.append(f"the choice rests on {judged} validation items, too few to be sure of it; more data would help")
+    if weighted:
+        notes.append("quality is that of all texts together (all bits over all bytes), not the mean over texts")
     notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {dtype}")
     return notes
 

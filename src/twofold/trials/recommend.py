@@ -12,13 +12,16 @@ from twofold.trials.arms import Measured
 FASTER = 2.0  # a cheaper arm is preferred when it answers in half the time and no loss can be shown
 
 
-def recommend(arms: Sequence[Measured], items: Mapping[str, np.ndarray], sign: float) -> Measured | None:
+def recommend(
+    arms: Sequence[Measured], items: Mapping[str, np.ndarray], sign: float, weights: np.ndarray | None = None
+) -> Measured | None:
     """The arm to recommend, by validation figures alone; it is marked.
 
     Args:
         arms: those that finished, with `validation` and `latency_ms`.
         items: the figure of every validation item, by arm, `[n]` each, paired.
         sign: +1 where more is better, -1 where less is.
+        weights: what each item counts for, `[n]`; None: all alike.
     """
     judged = [a for a in arms if a.validation is not None]
     if not judged:
@@ -28,7 +31,7 @@ def recommend(arms: Sequence[Measured], items: Mapping[str, np.ndarray], sign: f
     for arm in judged:
         if arm is best or arm.latency_ms is None or chosen.latency_ms is None:
             continue
-        gain = statistics.paired_bootstrap(items[best.label], items[arm.label])
+        gain = statistics.paired_bootstrap(items[best.label], items[arm.label], weights=weights)
         as_good = sign * gain.mean >= 0 or gain.low <= 0 <= gain.high
         if as_good and arm.latency_ms["median"] * FASTER < chosen.latency_ms["median"]:
             chosen = arm

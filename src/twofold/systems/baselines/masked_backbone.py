@@ -12,6 +12,7 @@ from twofold.parts import MLMHead, SequenceModel
 from twofold.tasks import backbones
 from twofold.tasks.options import Backbone
 from twofold.tasks.represent import MaskedSystem
+from twofold.tasks.system import BYTES, try_on_meta
 
 
 @baseline(
@@ -42,6 +43,9 @@ class MaskedBackbone(MaskedSystem):
         )
         net = found.network(vocab, max_len=self.length, head=False)
         return SequenceModel(net.embedding, net.stack, MLMHead(net.dim, vocab))
+
+    def check(self) -> None:
+        try_on_meta(lambda: self.network(BYTES))
 
     def small(self) -> Self:
         return replace(super().small(), dim=32, layers=2, heads=2)  # type: ignore[call-arg]

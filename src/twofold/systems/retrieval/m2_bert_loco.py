@@ -18,7 +18,7 @@ from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError
 from twofold.objectives import Loss, info_nce, orthogonal
 from twofold.parts import Learned, Mean, Part, SequenceModel, TextEncoder, TokenEmbedding
-from twofold.tasks import Model
+from twofold.tasks import Model, backbones
 from twofold.tasks.options import Backbone
 from twofold.tasks.search import EncoderModel, PairBatch, PairBatches, SearchData, SearchSystem
 
@@ -71,8 +71,15 @@ class M2Bert(SearchSystem):
             raise UserError("m2-bert-loco: objective=orthogonal learns from a query's own negatives; set negatives=8")
         if self.objective == "softmax" and self.batch + self.negatives < 2:
             raise UserError("m2-bert-loco: a batch of one has no other document; set negatives=1 or batch=2")
-        given = self.backbone if self.backbone is not None else self.pattern()
-        return SearchSystem.start(replace(self, backbone=given), data, seed)
+        return SearchSystem.start(replace(self, backbone=self.chosen), data, seed)
+
+    def check(self) -> None:
+        backbones.check(self.chosen, self.longest)
+
+    @property
+    def chosen(self) -> Backbone:
+        """The backbone that was asked for, or its own layers."""
+        return self.backbone if self.backbone is not None else self.pattern()
 
     def pattern(self) -> dict[str, Any]:
         """The layers, as plain data."""

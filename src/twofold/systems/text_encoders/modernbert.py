@@ -69,6 +69,10 @@ class ModernBert(MaskedSystem):
             head="mlm",
         )
 
+    def check(self) -> None:
+        if self.start_from is not None:
+            backbones.check(self.start_from, self.length)
+
     def start(self, data: LanguageData | ClassifyData, seed: int) -> Model:
         if self.start_from is not None:
             self._agrees()

@@ -147,6 +147,9 @@ class ClassifySystem(TrainedSystem):
         data = data if self.examples is None else data.few(self.examples, seed)
         return super().fit(data, budget, seed=seed, folder=folder, until=until)
 
+    def check(self) -> None:
+        backbones.check(self.backbone, self.tokens)
+
     def head(self, backbone: SequenceModel, outputs: int) -> Tower:
         """The classifier around a backbone: here the mean of the states and a linear map."""
         return TextClassifier(backbone, Mean(), SequenceHead(backbone.dim, outputs))

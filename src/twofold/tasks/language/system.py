@@ -22,7 +22,7 @@ from twofold.parts import Mask, Part, SequenceModel
 from twofold.tasks.language.data import LanguageData
 from twofold.tasks.language.model import LanguageModel, start_token
 from twofold.tasks.model import Model
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import BYTES, TrainedSystem, try_on_meta
 from twofold.training import Recipe
 
 
@@ -76,6 +76,9 @@ class LanguageSystem(TrainedSystem):
     @abstractmethod
     def network(self, vocab: int) -> SequenceModel:
         """The network, with fresh weights."""
+
+    def check(self) -> None:
+        try_on_meta(lambda: self.network(BYTES))
 
     def start(self, data: LanguageData, seed: int) -> LanguageModel:
         tokenizer = train_bpe(data.part("train"), self.vocab) if self.tokenizer == "bpe" else ByteTokenizer()

@@ -71,7 +71,7 @@ class LanguageTask(TextsTask):
         if "invert" in setting:
             count, tokens, steps = setting["invert"]
             figures["inversion_error"] = model.inversion_error(data.part(part), count, tokens, steps)
-        return Evaluation(figures, score.each)
+        return Evaluation(figures, score.each, weights=score.bytes.astype(np.float64))
 
     def _every_width(
         self, model: LanguageModel, data: LanguageData, part: str, setting: Mapping[str, Any]
@@ -87,7 +87,8 @@ class LanguageTask(TextsTask):
         each = {f"bits_per_byte.{width}": one.figures["bits_per_byte"] for width, one in enumerate(found)}
         mean = sum(each.values()) / many
         items = np.mean([one.items for one in found], axis=0)
-        return Evaluation({"bits_per_byte": mean, "bytes": found[0].figures["bytes"], **each}, items)
+        figures = {"bits_per_byte": mean, "bytes": found[0].figures["bytes"], **each}
+        return Evaluation(figures, items, weights=found[0].weights)
 
     def in_use(self, model: Model) -> dict[str, float]:
         """Tokens a second in decoding, and bytes of the cache behind 1,024, 8,192 and 65,536 tokens."""

@@ -114,10 +114,17 @@ class RerankSystem(TrainedSystem):
             raise UserError(f"stride={self.stride} skips sentences between windows of {self.window}; lower stride")
         return super().fit(data, budget, seed=seed, folder=folder, until=until)
 
+    @property
+    def longest(self) -> int:
+        """The longest pair, in tokens, with what the template adds."""
+        return self.query_tokens + self.document_tokens + 16
+
+    def check(self) -> None:
+        backbones.check(self.backbone, self.longest)
+
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
-        longest = self.query_tokens + self.document_tokens + 16
-        chosen = backbones.choose(self.backbone, texts, seed, max_len=longest)
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest)
         net, tokenizer = chosen.model, chosen.tokenizer
         causal = net.stack.causal
         separator = None if causal else tokenizer.sep

@@ -87,6 +87,9 @@ class SearchSystem(TrainedSystem):
         """The longest input of the network, in tokens."""
         return max(self.query_tokens, self.document_tokens)
 
+    def check(self) -> None:
+        backbones.check(self.backbone, self.longest)
+
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
         chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest)

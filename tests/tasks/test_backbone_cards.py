@@ -1,0 +1,134 @@
+"""What `twofold show` says of every name that a backbone can have."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import torch
+
+from twofold import api
+from twofold.catalog import configure
+from twofold.cli import main, parse
+from twofold.cli.values import settings
+from twofold.errors import UserError
+from twofold.measure import sketch
+from twofold.parts import Mask, Mixer, Pattern
+from twofold.parts.named import names
+from twofold.tasks import backbone_cards, backbones
+from twofold.tasks.backbone_names import layered, objectives, pattern, uses
+
+OTHERS = [each["id"] for each in backbones.every() if each["kind"] not in ("mixer", "system")]
+BLIND = "hidden tokens (from those before them)"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch) -> None:
+    """Costs at fewer tokens, which are counted faster."""
+    monkeypatch.setattr(sketch, "LENGTHS", (128, 256, 512))
+
+
+def made(command: str):
+    """The system that a printed command would train, asked whether its network can be made."""
+    words = shlex.split(command)
+    assert words[0] == "twofold"
+    _, arguments = parse(words[1:])
+    system = configure(arguments.system, **settings(arguments.set))
+    assert arguments.task is None or arguments.task in system.card.tasks
+    system.check()
+    return system
+
+
+@pytest.mark.parametrize("name", [*layered(), "cross-attention", "t5-2x64", "bert-2x64", "encoder-2x64"])
+def test_every_mixer_system_and_preset_is_drawn_and_its_commands_work(name: str) -> None:
+    card = api.show(name)
+    network = card["network"]
+    assert any("→" in line for line in network["blocks"])
+    assert network["flops_per_token"] or name == "cross-attention"
+    commands = card.get("use") or network["use"]
+    for command in commands:
+        made(command)
+    assert any(name in command for command in commands) or name == "cross-attention"
+
+
+@pytest.mark.parametrize("name", layered())
+def test_it_says_the_objectives_that_it_can_be_built_for(name: str) -> None:
+    torch.manual_seed(0)
+    said = api.show(name)["network"]["objectives"]
+    layers = pattern(name, 64, 4, max_len=32)
+    ids = torch.randint(0, 259, (2, 32))
+    if "next token" in said:
+        layers.network(260, causal=True, max_len=32)
+    else:
+        with pytest.raises(UserError, match="looks ahead"):
+            layers.network(260, causal=True, max_len=32)
+    net = layers.network(260, max_len=32)
+    with torch.no_grad():
+        for weights in net.parameters():  # some see nothing at first
+            weights.add_(0.05 * torch.randn_like(weights))
+        changed = torch.cat([ids[:, :16], (ids[:, 16:] + 1) % 259], 1)
+        pad = torch.ones(2, 32, dtype=torch.bool)
+        moved = (net(ids, mask=Mask(pad=pad)) - net(changed, mask=Mask(pad=pad)))[:, :16].abs().max()
+    assert (moved > 1e-4) == (BLIND not in said)
+    assert ("hidden tokens" in said) == (BLIND not in said)
+    assert "search and classification" in said  # which every one of them is accepted for
+
+
+def test_one_that_looks_ahead_is_shown_as_an_encoder(capsys) -> None:
+    assert main(["show", "two-way"]) == 0
+    said = capsys.readouterr().out
+    assert "fit masked-backbone" in said
+    assert "fit gtr" in said
+    assert "fit backbone" not in said
+    assert "next token" not in said
+
+
+@pytest.mark.parametrize("name", [name for name in layered() if name in names(Mixer)])
+def test_it_says_the_positions_that_it_takes(name: str) -> None:
+    said = api.show(name)["network"]["positions"]
+    entry = pattern(name, 64, 1, max_len=32).layers[0]
+
+    def takes(position: str) -> bool:
+        given = {"shared": [{"position": position}]} if "shared" in entry else {**entry, "position": position}
+        try:
+            return bool(Pattern.read([given], dim=64).network(260, max_len=32))
+        except UserError:
+            return False
+
+    assert all(map(takes, ("alibi", "t5", "harmonic", "urpe"))) == said.startswith("all")
+    assert takes("rope") == said.startswith(("all", "rope"))
+    assert takes("none")
+
+
+def test_where_a_name_alone_says_too_little_its_layers_are_shown() -> None:
+    card = api.show("local-attention-2x64")
+    assert "[{mixer: {kind: local-attention, window: 64}, times: 2}]" in card["note"]
+    assert any("'[{mixer: {kind: local-attention" in command for command in card["use"])
+    assert pattern("random-blocks", 64, 1, max_len=16).layers[0]["mixer"]["width"] == 4
+    assert [entry["mixer"]["layer"] for entry in pattern("differential", 64, 3).layers] == [1, 2, 3]
+    assert pattern("convolved", 64, 1, conv=5).layers[0]["conv"] == 5
+
+
+def test_other_names_say_what_they_are(capsys) -> None:
+    for name in (*OTHERS, "hydra", "yoco"):
+        assert main(["show", name]) == 0
+        assert "Use" in capsys.readouterr().out
+    assert backbone_cards.card("nothing") is None
+    assert uses("ssd-1x32", ["next token"]) == ["twofold fit backbone my.txt --set backbone=ssd-1x32 -o model/"]
+    assert objectives(Pattern.read([{"mixer": "hydra"}], dim=64)) == ["hidden tokens", "search and classification"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ssdd", "unknown system or backbone 'ssdd'. Did you mean 'ssd'?"),
+        ("SSD", "Did you mean 'ssd'?"),
+        ("ssd-0x0", "ssd-0x0 means 0 layers of width 0; give 1 to 1,000 layers"),
+        ("t5-0x64", "such as t5-2x128"),
+        ("ssd-2x33", "does not divide into heads"),
+        ("cross-attention-2x64", "see: twofold show cross-attention"),
+    ],
+)
+def test_a_wrong_name_or_size_is_refused_with_what_to_write(name: str, says: str, capsys) -> None:
+    assert main(["show", name]) == 2
+    assert says in capsys.readouterr().err
