@@ -92,10 +92,9 @@ def show(system: str) -> CardData:
 
         if (found := backbone_cards.card(system)) is not None:
             return found
-        meant = did_you_mean(
-            system.lower(), [*(card["id"] for card in index.cards()), *(each["id"] for each in backbones())]
-        )
-        if not meant:
+        own = [card["id"] for card in index.cards()]
+        meant = did_you_mean(system.lower(), [*own, *(each["id"] for each in backbones())])
+        if not meant or meant == did_you_mean(system, own):
             raise
         listed = "twofold list, and twofold list --backbones"
         raise UserError(f"unknown system or backbone {system!r}.{meant} All names: {listed}") from error
