@@ -158,6 +158,35 @@ def test_a_choice_that_rests_on_little_says_so(file, tmp_path, quick) -> None:
     assert not any("rests on" in note for note in findings.about({"share": 1.0, "raced": False}, "float32", 20))
 
 
+def test_a_run_that_took_longer_says_so(file) -> None:
+    whole = {"share": 1.0, "raced": False}
+    assert any("took 2.5 minutes in place of 1:" in n for n in findings.about(whole, "float32", 20, minutes=(1.0, 2.5)))
+    assert not any("in place of" in n for n in findings.about(whole, "float32", 20, minutes=(1.0, 1.05)))
+
+
+def test_arms_whose_turn_does_not_come_are_told_apart(file) -> None:
+    task, late = task_named("search"), []
+    arms = choose("search", ["bm25", "bm25(k1=2.0)", "bm25(k1=1.0)"])
+    costs = pilot.pilot(task, arms, task.read(file), seconds=0.0, late=lambda arm: late.append(arm.label))
+    assert list(costs) == ["bm25"]
+    assert late == [arm.label for arm, _ in arms[1:]]
+    assert len(pilot.pilot(task, arms, task.read(file), seconds=0.0)) == 3  # all were named
+
+
+def test_what_was_not_looked_at_takes_no_part(file, tmp_path, quick, monkeypatch) -> None:
+    def only_first(task, arms, data, seconds, failed, late):
+        for arm, _ in arms[1:]:
+            late(arm)
+        return {arms[0][0].label: plan.Cost(0.0, 0.0, 0.1)}
+
+    monkeypatch.setattr(pilot, "pilot", only_first)
+    chosen = choose("search", ["bm25", SMALL])
+    monkeypatch.setattr("twofold.trials.compare.choose", lambda task, systems: chosen)
+    found = compare("search", file, systems=["all"], minutes=0.1, out=tmp_path / "all")
+    assert [row["status"][:40] for row in found["rows"]] == ["measured", "left out: the minutes did not suffice to"]
+    assert found["rows"][1]["quality"] is None
+
+
 def test_the_pilot_measures_what_grows_with_the_data(file) -> None:
     task = task_named("search")
     costs = pilot.pilot(task, choose("search", ["bm25", SMALL]), task.read(file))

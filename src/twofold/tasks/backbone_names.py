@@ -24,6 +24,7 @@ _CAUSAL = ("language", "solve")
 _WINDOW = 64
 _CONV = 3
 _MOST, _WIDEST = 1_000, 100_000
+_MORE_THAN_LAYERS = ("entp",)  # its layers are those of any encoder; that it reads every prefix anew is its network's
 _CARRIERS = {
     "language": ("backbone", "backbone"),
     "solve": ("backbone", "backbone"),
@@ -39,7 +40,9 @@ def systems() -> dict[str, str]:
     return {
         card["id"]: card["summary"]
         for card in index.cards()
-        if card.get("family") == "mixers" and {"dim", "layers", "conv"} <= set(card["options"])
+        if card.get("family") == "mixers"
+        and {"dim", "layers", "conv"} <= set(card["options"])
+        and card["id"] not in _MORE_THAN_LAYERS
     }
 
 

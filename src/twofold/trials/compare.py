@@ -202,7 +202,8 @@ class _Comparison:
         if file.exists():
             kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return kept
-        found = pilots.pilot(self.task, self.arms, self.data, pilots.SHARE * self.minutes * 60, self._failed)
+        seconds, late = pilots.SHARE * self.minutes * 60, None if self.named else self._late
+        found = pilots.pilot(self.task, self.arms, self.data, seconds, self._failed, late)
         names = [arm.label for arm, system in self.arms if system.trains]
         if not self.named:
             for label in planning.too_slow(found, names, self.minutes, self.spent):
@@ -314,6 +315,12 @@ class _Comparison:
             raise error
         self.places[arm.label].save(measured)
 
+    def _late(self, arm: Arm) -> None:
+        """Leaves an arm out for which the minutes do not suffice, as nobody asked for it by name."""
+        measured = self.measured[arm.label]
+        measured.status = "left out: the minutes did not suffice to look at it; give more, or name it in --systems"
+        self.places[arm.label].save(measured)
+
     def _choose(self) -> Measured | None:
         """The recommended arm, by validation alone; latencies are measured here, arms interleaved."""
         finished = [m for m in self.measured.values() if m.alive and m.share == 1.0]
@@ -366,7 +373,10 @@ class _Comparison:
             **findings.of(self.task, self.metric, list(self.measured.values()), tested, chosen, self.seed, weights),
             "data": self.task.describe(self.data),
             "best": str(self.out / "best") if chosen is not None else None,
-            "notes": [*findings.about(plan, computing.dtype(), judged, weights is not None), *self.notes],
+            "notes": [
+                *findings.about(plan, computing.dtype(), judged, weights is not None, (self.minutes, self.spent / 60)),
+                *self.notes,
+            ],
             "budget": findings.budget(plan, self.minutes),
             "spent_minutes": round(self.spent / 60, 2),
             "environment": costs.environment(),

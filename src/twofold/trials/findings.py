@@ -89,7 +89,13 @@ def sentence(
     return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}."
 
 
-def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW, weighted: bool = False) -> list[str]:
+def about(
+    plan: Mapping[str, Any],
+    dtype: str,
+    judged: int = FEW,
+    weighted: bool = False,
+    minutes: tuple[float, float] | None = None,
+) -> list[str]:
     """What a reader must know of how the figures were made.
 
     Args:
@@ -97,6 +103,7 @@ def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW, weighted: bool
         dtype: what networks compute in.
         judged: items of the validation part that the choice rests on.
         weighted: whether long items count for more.
+        minutes: the person's, and those that it took.
     """
     notes = []
     if plan["share"] < 1:
@@ -105,6 +112,11 @@ def about(plan: Mapping[str, Any], dtype: str, judged: int = FEW, weighted: bool
     if plan["raced"]:
         rungs = " and ".join(f"{r:.0%}" for r in RUNGS[:-1])
         notes.append(f"raced: the worse half was dropped at {rungs} of the budget")
+    if minutes is not None and minutes[1] > 1.1 * minutes[0]:
+        notes.append(
+            f"it took {minutes[1]:.1f} minutes in place of {minutes[0]:g}: so many systems cannot be looked at, "
+            "judged and tested in less here; give more minutes, or fewer --systems"
+        )
     notes.append("choices were made on the validation part; quality is shown on the test part")
     if 0 < judged < FEW:
         notes.append(f"the choice rests on {judged} validation items, too few to be sure of it; more data would help")

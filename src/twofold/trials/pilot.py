@@ -19,6 +19,7 @@ from twofold.tasks.inputs import keeping, kept_here
 from twofold.trials.plan import Cost
 
 SHARE = 0.2  # of the minutes, at most, for second preparations
+LATE = 3.0  # times that: arms that were not looked at by then take no part
 LARGER = 3.0  # seconds that a second preparation may take if all of the first grows with the data
 
 
@@ -28,19 +29,25 @@ def pilot(
     data: Any,
     seconds: float = math.inf,
     failed: Callable[[Arm, UserError], None] | None = None,
+    late: Callable[[Arm], None] | None = None,
 ) -> dict[str, Cost]:
     """Seconds of every arm on the whole data, but for its training.
 
     Of preparing, what differs between both runs grows with the data. Only the validation part is evaluated; the test
     part is taken to cost as much an item. Where a second run would end after `seconds`, all of the first is taken to
-    grow, which is more than will. An arm that cannot do it is told to `failed` and is not among the costs.
+    grow, which is more than will. An arm that cannot do it is told to `failed` and is not among the costs; one whose
+    turn has not come by three times `seconds`, to `late`, where that is given.
     """
-    until = time.monotonic() + seconds
+    began = time.monotonic()
+    until = began + seconds
     samples = _Samples(task, data)
     costs: dict[str, Cost] = {}
     warm = False
     with progress.stage("pilot: what does each arm cost here", total=len(arms)) as stage:
         for arm, system in arms:
+            if late is not None and costs and time.monotonic() > began + LATE * seconds:
+                late(arm)
+                continue
             try:
                 warm = warm or samples.warm(system)
                 costs[arm.label] = samples.cost(system, until)
