@@ -83,6 +83,16 @@ def test_systems_refuse_them_too_and_have_defaults_that_fit(system, option) -> N
     assert configure(system, **sizes, **{option: 16}).network(19)
 
 
+def test_readers_of_a_shared_cache_take_no_convolution_of_the_pattern() -> None:
+    layers = [{"mixer": {"kind": "ssd", "head_dim": 8}}, {"shared": [{}, {}]}]
+    net = Pattern.read({"layers": layers, "dim": 32, "heads": 2, "conv": 3}).network(19, causal=True)
+    assert [type(layer).__name__ for layer in net.stack.layers] == ["Block", "SharedCache"]
+
+
+def test_no_position_is_none_for_mixers_without_queries_too() -> None:
+    assert network([{"mixer": "causal-conv", "position": "no-position"}])
+
+
 MIXTURE = {
     "kind": "moe",
     "router": {"kind": "top-k", "experts": 9, "k": 1},
@@ -141,6 +151,10 @@ def test_other_widths_inside_a_pattern_are_refused() -> None:
         ([{"wiring": 3}], "wiring is 3; give a name"),
         ([{"wiring": ["pre"]}], "wiring is"),
         ([{"loop": [{}], "inject": "yes"}], "inject is 'yes'; give true or false"),
+        ([{"times": 10_001}], "times is 10001; it must be a whole number from 1 to 10,000"),
+        ({"mixer": "ssd"}, "this is one layer; put it into brackets"),
+        ({"shared": [{}]}, "this is one layer; put it into brackets"),
+        ([{"shared": [{"conv": 3}]}], "leave conv out"),
     ],
 )
 def test_entries_of_another_kind_are_refused(given, message) -> None:

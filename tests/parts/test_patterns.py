@@ -173,7 +173,7 @@ def test_every_channel_mixer_works_in_every_wiring(channel) -> None:
         ([{"mixer": "causal-conv", "position": "learned"}], "give learned or sinusoid to the whole pattern"),
         ([{"mixer": "cross-attention"}], "use attention"),
         ([{"wiring": "single", "channel": "swiglu"}], "use channel none"),
-        ([{"times": 0}], "at least 1"),
+        ([{"times": 0}], "from 1 to 10,000"),
         ([], "a pattern is a list of layers"),
         ("rope", "a pattern is a list of layers"),
     ],

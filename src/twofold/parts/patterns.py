@@ -7,6 +7,7 @@ What cannot be combined is refused here, before anything is trained, with what t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -21,7 +22,7 @@ from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.model import SequenceModel
-from twofold.parts.named import Named, chosen, make, names
+from twofold.parts.named import Named, chosen, make
 from twofold.parts.norms import NORMS
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
@@ -30,7 +31,9 @@ from twofold.parts.shared_cache import SharedCache
 from twofold.parts.stack import Block, PostNorm, Single, Stack, wiring
 
 ENTRY = ("mixer", "position", "channel", "wiring", "times", "conv", "dim")
+_MOST = 10_000  # layers of one entry
 GROUPS = {"loop": ("loop", "iterations", "inject"), "shared": ("shared",)}
+_LAYER = {*ENTRY, *itertools.chain(*GROUPS.values())}
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Pattern:
         """
         data: Mapping[str, Any] = given if isinstance(given, Mapping) else {"layers": given}
         known = list(cls.__dataclass_fields__)
+        if isinstance(given, Mapping) and "layers" not in given and set(given) <= set(_LAYER):
+            raise UserError("a pattern is a list of layers, and this is one layer; put it into brackets: [{…}]")
         for key in data:
             if key not in known:
                 raise unknown("key of a pattern", str(key), known)
@@ -160,7 +165,7 @@ class _Maker:
                 norm = self.norm() if entry.get("inject", False) else None
                 made.append(Loop(self.layers(entry["loop"]), entry.get("iterations", 2), norm))
             elif "shared" in entry:
-                readers = [{"mixer": "shared-attention", **inner} for inner in entry["shared"]]
+                readers = [{"mixer": "shared-attention", "conv": 0, **inner} for inner in entry["shared"]]
                 made.append(SharedCache(self.layers(readers), self.norm()))
             else:
                 maker = self.of_width(inner)
@@ -206,10 +211,9 @@ class _Maker:
             raise UserError(f"mixer {name} takes no position of its own; give learned or sinusoid to the whole pattern")
         mixer = cast(Mixer, make(Mixer, given, fill))
         if self.causal and mixer.causal == "no":
-            able = sorted(n for n, other in names(Mixer).items() if getattr(other, "causal", "no") != "no")
             raise UserError(
-                f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, or one of "
-                f"{', '.join(able)}"
+                f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, or one that "
+                "does not, such as attention, window, ssd or causal-conv"
             )
         check_width("mixer", name, mixer, self.pattern.dim)
         check_stretches(name, mixer, given, self.max_len)
@@ -223,7 +227,7 @@ class _Maker:
             if not getattr(mixer, "has_qk", False) or self.pattern.position != "none":
                 return None
             given = "rope"
-        if given == "none":
+        if given == "none" or chosen(Position, given)[0] is NoPosition:
             return None
         key = repr(given)
         if key not in self.shared:
@@ -272,6 +276,8 @@ def _checked(layers: Any) -> None:
             raise UserError(f"a loop's inject is {entry['inject']!r}; give true or false")
         if group is not None:
             _checked(entry[group])
+            if group == "shared" and any(inner.get("conv") for inner in entry[group]):
+                raise UserError("layers that share keys and values read no convolution of their own; leave conv out")
             if any(name in inner for name in GROUPS for inner in entry[group]):
                 raise UserError(f"a {group} is made of blocks alone; use one loop with more iterations, or one shared")
             if not arguments.fits(entry.get("iterations", 2), int):
@@ -285,6 +291,6 @@ def _post_norm(layer: Part) -> bool:
 
 def _times(entry: Mapping[str, Any]) -> int:
     times = entry.get("times", 1)
-    if not arguments.fits(times, int) or not 1 <= times <= 10_000:
-        raise UserError(f"a layer's times is {times!r}; it must be a whole number of at least 1")
+    if not arguments.fits(times, int) or not 1 <= times <= _MOST:
+        raise UserError(f"a layer's times is {times!r}; it must be a whole number from 1 to {_MOST:,}")
     return int(times)
