@@ -2,16 +2,18 @@
 
     python benchmarks/backbones.py [--seeds 2] [--steps 150] [--only ssd,urpe] [--data docs/data/backbones.json]
     python benchmarks/backbones.py --yardsticks
+    python benchmarks/backbones.py --speeds
 
 Each is two blocks of width 64 by its name, and trained twice: on bytes of `pydoc` (bits per byte of unseen documents)
 and on `mqar` (recall; there every mixer reads through a convolution of width 3, which those without one need). The
-learning rate is the better of two in 40 % of the steps on a spare seed, judged on validation, for every one of them.
+learning rate is the best of three in 40 % of the steps on a spare seed, judged on validation, for every one of them.
 Speeds are taken in turns with attention's in the same process, so that the ratio holds on a busy machine too.
 
 A run that is interrupted goes on where it was: what is measured stands in the data file, which is written beside and
 renamed; a file of another budget is begun anew. Then the page `docs/backbones.md` and its figure are written from it
-(`--page` writes them and measures nothing). One thread and two seeds take about 20 minutes; the yardsticks that need no
-training, which `--yardsticks` measures alone, take seconds.
+(`--page` writes them and measures nothing). One thread and two seeds take about an hour; the yardsticks that need no
+training, which `--yardsticks` measures alone, take seconds, and `--speeds` takes all speeds again in two minutes, for
+which nothing else should run.
 """
 
 from __future__ import annotations
@@ -37,13 +39,19 @@ from twofold.parts import Mask, SequenceModel
 from twofold.tasks import task
 
 CONTEXTS = (1_024, 8_192, 65_536)
-RATES = (1e-3, 3e-3)
 _SPARE = 1_000  # a seed that only chooses rates
 
 
 def _layers(**entry: Any) -> list[dict[str, Any]]:
     return [{**entry, "times": 2}]
 
+
+ATTENTION = {"kind": "attention", "position": "rope"}
+EXPERTS = {
+    "kind": "moe",
+    "router": {"kind": "top-k", "experts": 4, "k": 1},
+    "experts": {"kind": "experts", "count": 4, "hidden": 168, "activation": "silu", "gate": True},
+}
 
 # name → (what `backbone=` takes, the system whose page says more)
 BACKBONES: dict[str, tuple[Any, str | None]] = {
@@ -52,18 +60,41 @@ BACKBONES: dict[str, tuple[Any, str | None]] = {
     "attention, T5 bias": (_layers(mixer="attention", position="t5"), None),
     "attention, no position": (_layers(mixer="attention", position="none"), "nope"),
     "attention, parallel": (_layers(mixer="attention", wiring="parallel"), None),
+    "attention, experts": (_layers(mixer="attention", channel=EXPERTS), None),
+    "differential attention": (_layers(mixer={"kind": "differential", "inner": ATTENTION, "layer": 1}), "diff-mamba"),
+    "multiplicative": (_layers(mixer="multiplicative-attention"), None),
+    "subspace attention": (_layers(mixer="mssa"), "crate"),
+    "crate": ("crate", "crate"),
+    "shaped-attention": (_layers(mixer="shaped-attention"), "simplified-transformer"),
     "window": (_layers(mixer={"kind": "window", "window": 32}), "masformer"),
     "block-local": (_layers(mixer={"kind": "block-local", "width": 32}), None),
+    "random-blocks": (_layers(mixer={"kind": "random-blocks", "width": 16, "count": 2}), "genai-math"),
+    "columns": (_layers(mixer={"kind": "column-attention", "stride": 16}), "sparse-transformer"),
+    "summaries": (_layers(mixer={"kind": "summary-attention", "stride": 16, "summary": 1}), "sparse-transformer"),
     "strided": (_layers(mixer={"kind": "strided-attention", "stride": 16}), "sparse-transformer"),
+    "fixed": (_layers(mixer={"kind": "fixed-attention", "stride": 16, "summary": 1}), "sparse-transformer"),
+    "sparse-transformer": ("sparse-transformer", "sparse-transformer"),
+    "combiner": (_layers(mixer={"kind": "combiner", "width": 16}), "combiner"),
     "causal-conv": (_layers(mixer={"kind": "causal-conv", "kernel": 16}), None),
+    "masked-mixer": ("masked-mixer", "masked-mixer"),
+    "spatial-gate": (_layers(mixer="spatial-gate", wiring="single", channel="none"), None),
+    "lstm": ("lstm", None),
+    "identity-rnn": ("identity-rnn", None),
+    "ring-conv": (_layers(mixer={"kind": "ring-conv", "channels": 4, "positions": 16}), "wave-rnn"),
+    "gated-retention": ("gated-retention", "yoco"),
     "ssd": ("ssd", "hydra"),
     "s6": (_layers(mixer="s6", wiring="single", channel="none"), "mambabyte"),
     "ssd, then attention": ([{"mixer": "ssd"}, {"mixer": "attention"}], None),
     "diff-mamba": ("diff-mamba", "diff-mamba"),
+    "hyena": ("hyena", "laughing-hyena"),
     "laughing-hyena": ("laughing-hyena", "laughing-hyena"),
     "full, then blocks": ([{"mixer": "attention"}, {"mixer": {"kind": "block-local", "width": 32}}], "masformer"),
     "simplified-transformer": ("simplified-transformer", "simplified-transformer"),
     "swan-gpt": ("swan-gpt", "swan-gpt"),
+    "yoco": ("yoco", "yoco"),
+    "retention, then one cache": ([{"mixer": "gated-retention"}, {"shared": [{}]}], "yoco"),
+    "attention, looped": ([{}, {"loop": [{}], "inject": True}], "abbie"),
+    "genai-math": ("genai-math", "genai-math"),
     "urpe": ("urpe", "urpe"),
 }
 
@@ -78,6 +109,7 @@ class Plan:
         texts: of the test part that are scored.
         dim, layers, heads, length, batch: sizes; `batch` rows of `length` bytes.
         rounds: of timing.
+        rates: of learning, of which each takes its best.
     """
 
     steps: int = 150
@@ -89,6 +121,7 @@ class Plan:
     length: int = 128
     batch: int = 8
     rounds: int = 5
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
 
 
 def yardsticks(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -140,10 +173,16 @@ FIGURES = {"bits_per_byte": min, "recall": max}
 
 
 def rates(given: Any, plan: Plan) -> dict[str, float]:
-    """The better rate for each figure, judged on validation after 40 % of the steps on a spare seed."""
+    """The best rate for each figure, judged on validation after 40 % of the steps on a spare seed."""
     steps, found = max(1, round(0.4 * plan.steps)), {}
     for figure, better in FIGURES.items():
-        scores = {rate: trained(given, plan, figure, rate, steps, _SPARE, "validation") for rate in RATES}
+        scores: dict[float, float] = {}
+        for rate in plan.rates:
+            try:
+                scores[rate] = trained(given, plan, figure, rate, steps, _SPARE, "validation")
+            except UserError:  # training broke down, as it may at a high rate
+                if rate == plan.rates[-1] and not scores:
+                    raise
         found[figure] = better(scores, key=scores.__getitem__)
     return found
 
@@ -229,7 +268,12 @@ def fingerprint(given: Any) -> str:
 
 def read(path: Path, plan: Plan) -> dict[str, Any]:
     """What was measured under this plan before, or a file without rows."""
-    fresh = {"plan": asdict(plan), "environment": costs.environment(), "rows": {}, "yardsticks": {}}
+    fresh = {
+        "plan": json.loads(json.dumps(asdict(plan))),
+        "environment": costs.environment(),
+        "rows": {},
+        "yardsticks": {},
+    }
     if not path.exists():
         return fresh
     try:
@@ -264,6 +308,16 @@ def run(path: Path, plan: Plan, seeds: int, chosen: Mapping[str, tuple[Any, str 
                 f"seed {seed}, {name}: " + ", ".join(f"{figure} {value:.3f}" for figure, value in new.items()),
                 flush=True,
             )
+    return found
+
+
+def timed_again(path: Path, plan: Plan) -> dict[str, Any]:
+    """The same file with speeds taken anew, which other work beside the trainings blurs."""
+    found = read(path, plan)
+    for name, row in found["rows"].items():
+        row["speed"] = speeds(BACKBONES[name][0], plan)
+        print(f"{name}: " + ", ".join(f"{kind} {_speed(each)}" for kind, each in row["speed"].items()), flush=True)
+    write(path, json.dumps(found, indent=1) + "\n")
     return found
 
 
@@ -329,7 +383,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"{len(rows)} backbones by name, each {plan['layers']} blocks of width {plan['dim']}, under one budget: "
         f"{plan['steps']} steps of {plan['batch']} × {plan['length']} bytes of `pydoc`, and {plan['steps']} steps of "
         f"{4 * plan['batch']} sequences of `{plan['recall']}`; {seeds}, the same for all. Each learns at the "
-        "better of two rates, chosen on a spare seed. `python benchmarks/backbones.py` measures it again, and writes "
+        "best of three rates, chosen on a spare seed. `python benchmarks/backbones.py` measures it again, and writes "
         "this page.",
         "",
         "![Recall against bits per byte](images/backbones.svg)",
@@ -406,12 +460,15 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--data", type=Path, help="where figures are kept (default: data/backbones.json of the docs)")
     parser.add_argument("--page", action="store_true", help="write the page from what is measured")
+    parser.add_argument("--speeds", action="store_true", help="take all speeds again, with nothing else running")
     parser.add_argument("--yardsticks", action="store_true", help="measure only what needs no training")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     data = given.data or given.docs / "data" / "backbones.json"
     if given.page:
         return publish(json.loads(data.read_text(encoding="utf-8")), given.docs)
+    if given.speeds:
+        return publish(timed_again(data, Plan(steps=given.steps)), given.docs)
     if given.yardsticks:
         return publish(compare_yardsticks(data, Plan(steps=given.steps)), given.docs)
     chosen = BACKBONES

@@ -42,6 +42,7 @@ from twofold.parts import (
     Attention,
     BlockLocal,
     Cache,
+    GatedRetention,
     Hyena,
     ImplicitFilter,
     LocalAttention,
@@ -67,6 +68,7 @@ def mixers() -> dict[str, Mixer]:
         "strided 64": StridedAttention(DIM, HEADS, 64, position=Rope(), causal=True),
         "ssd": SSD(DIM),
         "s6": S6(DIM),
+        "gated-retention": GatedRetention(DIM, HEADS),
         "hyena": Hyena(DIM, 64, ImplicitFilter(64)),
         "hyena, order 16": Hyena(DIM, 64, ModalFilter(64, 16)),
     }

@@ -11,6 +11,9 @@ from benchmarks import backbones
 from markdown.extensions.toc import slugify
 
 from twofold.errors import UserError
+from twofold.parts import Mixer
+from twofold.parts.named import names
+from twofold.tasks.backbone_names import layered
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = backbones.Plan(2, "mqar(time=16, pairs=2, symbols=8)", texts=1, dim=32, heads=2, length=32, batch=2, rounds=1)
@@ -19,9 +22,24 @@ TWO = {name: backbones.BACKBONES[name] for name in ("attention", "ssd, then atte
 
 def test_names_are_many_and_each_is_a_network() -> None:
     assert len(backbones.BACKBONES) >= 15
-    plan = replace(TOY, length=64)
+    plan = replace(TOY, dim=64, length=64)
     shapes = {str(backbones.network(given, plan).spec()) for given, _ in backbones.BACKBONES.values()}
     assert len(shapes) == len(backbones.BACKBONES)
+
+
+ALSO = {  # names of what stands in the table under another one, or as a layer of a pattern
+    "local-attention", "retention", "silu-conv", "shared-attention", "convolved", "masformer", "abbie",
+}  # fmt: skip
+
+
+def test_every_mixer_and_system_that_predicts_the_next_token_is_in_it() -> None:
+    told = json.dumps([given for given, _ in backbones.BACKBONES.values()])
+    missing = [
+        name
+        for name in layered()
+        if f'"{name}"' not in told and name not in ALSO and getattr(names(Mixer).get(name), "causal", "yes") != "no"
+    ]
+    assert missing == []
 
 
 def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +48,7 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def interrupted(*given):
         count.append(given)
-        if len(count) == 13:  # of a row: twice two rates, then two figures; a seed more: two figures
+        if len(count) == 17:  # of a row: twice three rates, then two figures; a seed more: two figures
             raise KeyboardInterrupt
         return whole(*given)
 
@@ -41,9 +59,9 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         TWO, 1
     )
     found = backbones.run(file, TOY, 2, TWO)
-    assert len(count) == 13 + 4
+    assert len(count) == 17 + 4
     assert backbones.run(file, TOY, 2, TWO) == json.loads(file.read_text()) == json.loads(json.dumps(found))
-    assert len(count) == 17
+    assert len(count) == 21
     assert not list(file.parent.glob("*.part"))
     row = found["rows"]["ssd, then attention"]
     assert len(row["bits_per_byte"]) == len(row["recall"]) == 2
@@ -51,6 +69,12 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert row["speed"]["training"]["ratio"] > 0
     assert set(row["rates"]) == {"bits_per_byte", "recall"}
     assert backbones.read(file, replace(TOY, steps=3))["rows"] == {}
+
+    again = backbones.timed_again(file, TOY)
+    assert {name: row["recall"] for name, row in again["rows"].items()} == {
+        name: row["recall"] for name, row in found["rows"].items()
+    }
+    assert again == json.loads(file.read_text())
 
     backbones.publish(found, tmp_path / "docs")
     text = (tmp_path / "docs" / "backbones.md").read_text()
