@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from twofold.measure import costs
-from twofold.parts import FixedAttention, Mask, Rope, StridedAttention, SummaryAttention
+from twofold.parts import BlockLocal, ColumnAttention, FixedAttention, Mask, Rope, StridedAttention, SummaryAttention
 from twofold.parts.mixers import sparse_attention
 from twofold.parts.mixers.sparse_attention import RuledAttention
 
@@ -55,6 +55,18 @@ def test_products_of_a_long_text_are_few(kind, given) -> None:
     mixer, x = kind(16, 2, *given, position=Rope(), causal=True).eval(), torch.randn(1, 1_024, 16)
     whole = 4 * 1_024**2 * 16
     assert costs.flops(mixer, x) - 8 * 1_024 * 16**2 < whole / 4
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "two-way"])
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [*KINDS, (StridedAttention, (1,)), (StridedAttention, (9,)), (ColumnAttention, (3,)), (BlockLocal, (4,))],
+)
+@pytest.mark.parametrize("time", [1, 2, 9, 31])
+def test_pairs_are_those_that_the_mask_lets_through(kind, given, causal, time) -> None:
+    mixer = made(kind, given, causal)
+    places = mixer.rule(None).places(1, time, torch.device("cpu"))
+    assert mixer.pairs(time) == int(mixer.rule(None).dense(places, places).sum())
 
 
 def test_padding_is_worked_off_whole() -> None:
