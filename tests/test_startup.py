@@ -26,6 +26,11 @@ def loaded_by(statement: str) -> list[str]:
     return found
 
 
+def test_searching_does_not_wait_for_statistics_that_it_does_not_need() -> None:
+    script = "import sys, twofold.tasks.search; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from twofold.errors import UserError
 from twofold.tasks.search.model import EncoderModel
@@ -30,6 +29,8 @@ def agreement(model: EncoderModel, texts: Sequence[str], grader: EncoderModel) -
     """
     if len(texts) < 8:
         raise UserError(f"{len(texts)} texts are too few to compare similarities on; give at least 8")
+    from scipy.stats import spearmanr  # most of the time that loading this package takes, and few need it
+
     pairs, grades = graded_pairs(texts, grader)
     found = _cosines(model, texts)[pairs[:, 0], pairs[:, 1]]
     off = np.abs(found.argsort().argsort() - grades.argsort().argsort()) / len(grades)
