@@ -132,3 +132,25 @@ def test_other_names_say_what_they_are(capsys) -> None:
 def test_a_wrong_name_or_size_is_refused_with_what_to_write(name: str, says: str, capsys) -> None:
     assert main(["show", name]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_backbone_that_is_refused_leaves_nothing_in_the_way_of_the_right_one(tmp_path, capsys) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "\n".join(f"line {i} of a text that is long enough to learn from" for i in range(60)))
+    small = (
+        "--steps",
+        "1",
+        "--set",
+        "length=16",
+        "--set",
+        "dim=32",
+        "--set",
+        "layers=1",
+        "-o",
+        str(tmp_path / "model"),
+    )
+    for wrong in ("sdd", "hydra-1x64", "ssd-1x33", "[{mixer: ssd, position: rop}]"):
+        assert main(["fit", "backbone", str(texts), *small, "--set", f"backbone={wrong}"]) == 2
+        assert "twofold: " in capsys.readouterr().err
+        assert not (tmp_path / "model.training").exists()
+    assert main(["fit", "backbone", str(texts), *small, "--set", "backbone=ssd"]) == 0

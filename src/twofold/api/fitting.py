@@ -125,6 +125,7 @@ def plan(
     made: ModelSystem = configured(system, options, "model")
     if task is not None and task not in made.card.tasks:
         raise unknown(f"task of {made.id}", task, made.card.tasks)
+    made.check()
     job = task_named(task or made.card.tasks[0])
     read = job.read(job.default_data if data is None else data, columns)
     spent = budget or Seconds(minutes * 60)
