@@ -7,7 +7,7 @@ import pytest
 from twofold.catalog import configure
 from twofold.errors import UserError
 from twofold.parts import Mixer, Pattern
-from twofold.parts.fitting import experts_in
+from twofold.parts.fitting import experts_in, usual_heads
 from twofold.parts.named import names
 
 
@@ -91,6 +91,18 @@ def test_readers_of_a_shared_cache_take_no_convolution_of_the_pattern() -> None:
 
 def test_no_position_is_none_for_mixers_without_queries_too() -> None:
     assert network([{"mixer": "causal-conv", "position": "no-position"}])
+
+
+def test_the_longest_of_stretches_with_the_same_name_counts() -> None:
+    inner = {"kind": "causal-conv", "kernel": 40}
+    for given in ({"inner": inner, "back": "silu-conv"}, {"inner": "silu-conv", "back": inner}):
+        with pytest.raises(UserError, match="kernel of 40 is longer"):
+            network([{"mixer": {"kind": "two-way", **given}}])
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(16, 1), (64, 2), (96, 3), (100, 2), (128, 4), (33, 1), (768, 24)])
+def test_nobody_has_to_know_how_many_heads_divide_a_width(dim, heads) -> None:
+    assert usual_heads(dim) == heads
 
 
 MIXTURE = {

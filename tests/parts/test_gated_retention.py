@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from twofold.errors import UserError
-from twofold.parts import GatedRetention, Mask, Rope
+from twofold.parts import LSTM, SSD, GatedRetention, Mask, Rope
 
 
 def mixer(dim=24, heads=3, dtype=torch.float64, **options) -> GatedRetention:
@@ -89,3 +89,19 @@ def test_what_it_remembers_is_one_state_a_head() -> None:
 def test_sizes_that_cannot_be_are_refused(options, message) -> None:
     with pytest.raises(UserError, match=message):
         mixer(**options)
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: mixer(), lambda: SSD(24, state=4, head_dim=8).double(), lambda: LSTM(24).double()]
+)
+def test_documents_that_begin_behind_a_cache_without_any_are_kept_apart(made) -> None:
+    part = made()
+    x = torch.randn(2, 9, 24, dtype=torch.float64)
+    ids = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2, 2])
+    with torch.no_grad():
+        whole = part(x, Mask.segments(ids.expand(2, -1)))
+        for later in (ids[4:], ids[5:]):
+            cache, first = part.new_cache(2, 9), 9 - len(later)
+            part(x[:, :first], cache=cache)  # no documents are named: they are the first
+            rest = part(x[:, first:], Mask.segments(later.expand(2, -1)), cache)
+            torch.testing.assert_close(rest, whole[:, first:], rtol=1e-9, atol=1e-9)

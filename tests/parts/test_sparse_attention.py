@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from twofold.measure import costs
-from twofold.parts import BlockLocal, ColumnAttention, FixedAttention, Mask, Rope, StridedAttention, SummaryAttention
+from twofold.parts import (
+    BlockLocal,
+    ColumnAttention,
+    FixedAttention,
+    Mask,
+    RandomBlocks,
+    Rope,
+    StridedAttention,
+    SummaryAttention,
+)
 from twofold.parts.mixers import sparse_attention
 from twofold.parts.mixers.sparse_attention import RuledAttention
 
@@ -60,7 +69,14 @@ def test_products_of_a_long_text_are_few(kind, given) -> None:
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "two-way"])
 @pytest.mark.parametrize(
     ("kind", "given"),
-    [*KINDS, (StridedAttention, (1,)), (StridedAttention, (9,)), (ColumnAttention, (3,)), (BlockLocal, (4,))],
+    [
+        *KINDS,
+        (StridedAttention, (1,)),
+        (StridedAttention, (9,)),
+        (ColumnAttention, (3,)),
+        (BlockLocal, (4,)),
+        (RandomBlocks, (4, 2)),
+    ],
 )
 @pytest.mark.parametrize("time", [1, 2, 9, 31])
 def test_pairs_are_those_that_the_mask_lets_through(kind, given, causal, time) -> None:

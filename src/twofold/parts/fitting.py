@@ -10,6 +10,11 @@ from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.part import Part
 
 
+def usual_heads(dim: int) -> int:
+    """About one head for each 32 features: as many as divide the width into heads of an even size, or 1."""
+    return next((heads for heads in range(dim // 32, 1, -1) if dim % (2 * heads) == 0), 1)
+
+
 def check_width(kind: str, name: str, part: Part, dim: int) -> None:
     """Refuses a mixer or channel mixer of another width than the states around it (UserError)."""
     own = getattr(part, "dim", dim)

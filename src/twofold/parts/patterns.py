@@ -16,7 +16,7 @@ from twofold.errors import UserError, unknown
 from twofold.parts import arguments
 from twofold.parts.channels.ffn import ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
-from twofold.parts.fitting import check_experts, check_stretch, check_stretches, check_width, experts_in
+from twofold.parts.fitting import check_experts, check_stretch, check_stretches, check_width, experts_in, usual_heads
 from twofold.parts.heads import LMHead, TiedHead
 from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
@@ -139,7 +139,7 @@ class _Maker:
 
     def __init__(self, pattern: Pattern, causal: bool | None, max_len: int | None, tokens: int | None) -> None:
         self.pattern, self.causal, self.max_len, self.tokens = pattern, causal, max_len, tokens
-        self.heads = pattern.heads or max(1, pattern.dim // 32)
+        self.heads = pattern.heads or usual_heads(pattern.dim)
         self.shared: dict[str, Position] = {}
         self.widths: dict[int, _Maker] = {}
         self.fill: dict[str, Any] = {

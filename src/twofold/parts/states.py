@@ -62,7 +62,10 @@ class StateCache(Cache):
         """Where packed documents begin among new tokens; without `segments` the last document goes on."""
         if segments is None:
             return None
-        return starts(segments, self.segment)
+        before = self.segment
+        if before is None and self.length:  # the tokens so far came without: they are the first document, 0
+            before = segments.new_zeros(len(segments))
+        return starts(segments, before)
 
     def advance(
         self,

@@ -14,6 +14,7 @@ from twofold import catalog
 from twofold.catalog import index
 from twofold.errors import UserError
 from twofold.parts import Mixer, Pattern
+from twofold.parts.fitting import usual_heads
 from twofold.parts.named import names
 
 SIZED = re.compile(r"([a-z0-9-]+)-(\d+)x(\d+)")
@@ -131,7 +132,7 @@ def pattern(
         made = entries(bare, dim, layers, conv=conv, max_len=max_len)
         return Pattern.read(made, dim=dim, heads=heads, conv=conv)
     if bare in systems():
-        heads = heads or max(1, dim // 32)
+        heads = heads or usual_heads(dim)
         system: Any = catalog.configure(bare, dim=dim, layers=layers, heads=heads, conv=conv, length=max_len)
         found: Pattern = system.pattern()
         return found

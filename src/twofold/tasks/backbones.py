@@ -12,6 +12,7 @@ import torch
 from twofold.data.tokenizers import Tokenizer, train_wordpiece
 from twofold.errors import UserError
 from twofold.parts import Mixer, Part, Pattern, SequenceModel, presets, sequence_model
+from twofold.parts.fitting import usual_heads
 from twofold.parts.named import names
 from twofold.tasks import backbone_names, instructed, reference, registry
 from twofold.tasks.backbone_names import SIZED, described, first_line, layered, parts, unknown_backbone
@@ -32,20 +33,20 @@ is 4 × 128; or a `Pattern` as data."""
 
 
 def _t5(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
-    heads = max(1, dim // 32)
+    heads = usual_heads(dim)
     return presets.t5_encoder(vocab, dim, layers, heads, hidden=4 * dim, head_dim=dim // heads)
 
 
 def _bert(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
-    return presets.bert(vocab, dim, layers, max(1, dim // 32), hidden=4 * dim, max_len=max_len)
+    return presets.bert(vocab, dim, layers, usual_heads(dim), hidden=4 * dim, max_len=max_len)
 
 
 def _encoder(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
-    return presets.encoder(vocab, dim, layers, max(1, dim // 32), max_len)
+    return presets.encoder(vocab, dim, layers, usual_heads(dim), max_len)
 
 
 def _modernbert(vocab: int, dim: int, layers: int, max_len: int) -> SequenceModel:
-    return presets.modernbert(vocab, dim, layers, max(1, dim // 32), hidden=-(-8 * dim // 24) * 8)
+    return presets.modernbert(vocab, dim, layers, usual_heads(dim), hidden=-(-8 * dim // 24) * 8)
 
 
 PRESETS: dict[str, Callable[[int, int, int, int], SequenceModel]] = {

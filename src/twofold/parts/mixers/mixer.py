@@ -74,11 +74,12 @@ class Mixer(Part, abstract=True):
         return next(floating, torch.empty(0))
 
     def stretches(self) -> dict[str, int]:
-        """The sizes of `spans`, by name; those of mixers inside as well."""
-        found = {name: getattr(self, name) for name in self.spans}
+        """The sizes of `spans`, by name; those of mixers inside as well, the longest where they have the same name."""
+        found = {name: int(getattr(self, name)) for name in self.spans}
         for part in self.children():
             if isinstance(part, Mixer):
-                found |= part.stretches()
+                for name, size in part.stretches().items():
+                    found[name] = max(size, found.get(name, 0))
         return found
 
     def flops(self, time: int) -> int:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.mixers.sparse_attention import RuledAttention
@@ -106,7 +107,9 @@ class RandomBlocks(RuledAttention):
         corrected: bool = False,
     ) -> None:
         super().__init__(dim, heads, kv_heads, position=position, causal=True)
-        at_least_one("RandomBlocks", width=width, count=count - 1)
+        at_least_one("RandomBlocks", width=width)
+        if count < 2:
+            raise UserError(f"RandomBlocks: count is {count}; use at least 2, one's own block and another")
         self.width, self.count, self.corrected = width, count, corrected
         self.drawn = Drawn(width, count, seed)
 

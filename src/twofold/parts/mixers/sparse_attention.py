@@ -22,6 +22,7 @@ from twofold.parts.mixers.mixer import AnyMask, Mixer
 from twofold.parts.positions import Position, Rope
 from twofold.parts.rules import CAUSAL, AnyOf, Columns, InBlocks, Places, Rule, Summaries, Window
 
+_COUNTED = 512  # queries whose pairs are counted at a time
 _KEPT = 1 << 20  # logits that are written and read while they are in the cache
 
 
@@ -35,7 +36,15 @@ class RuledAttention(Attention, abstract=True):
 
     def pairs(self, time: int) -> int:
         """How many pairs are seen, in a whole sequence without padding."""
-        raise NotImplementedError
+        slots, total = torch.arange(time), 0
+        keys = Places(slots, slots[None])
+        for some in slots.split(_COUNTED):
+            queries = Places(some, some[None])
+            found = self.seen.pairs(queries, keys)
+            if self.causal == "yes":
+                found = found & CAUSAL.pairs(queries, keys)
+            total += int(found.count_nonzero())
+        return total
 
     def rule(self, mask: AnyMask) -> Mask:
         return super().rule(mask).also(self.seen)

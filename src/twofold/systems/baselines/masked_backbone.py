@@ -41,7 +41,7 @@ class MaskedBackbone(MaskedSystem):
         found = backbones.pattern(
             self.backbone, self.dim, self.layers, heads=self.heads, conv=self.conv, max_len=self.length
         )
-        net = found.network(vocab, max_len=self.length, head=False)
+        net = found.network(vocab, max_len=self.length, tokens=self.batch * self.length, head=False)
         return SequenceModel(net.embedding, net.stack, MLMHead(net.dim, vocab))
 
     def check(self) -> None:
