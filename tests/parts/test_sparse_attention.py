@@ -11,7 +11,6 @@ from twofold.parts import (
     ColumnAttention,
     FixedAttention,
     Mask,
-    RandomBlocks,
     Rope,
     StridedAttention,
     SummaryAttention,
@@ -75,7 +74,6 @@ def test_products_of_a_long_text_are_few(kind, given) -> None:
         (StridedAttention, (9,)),
         (ColumnAttention, (3,)),
         (BlockLocal, (4,)),
-        (RandomBlocks, (4, 2)),
     ],
 )
 @pytest.mark.parametrize("time", [1, 2, 9, 31])
