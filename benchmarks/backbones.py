@@ -12,8 +12,8 @@ Speeds are taken in turns with attention's in the same process, so that the rati
 A run that is interrupted goes on where it was: what is measured stands in the data file, which is written beside and
 renamed; a file of another budget is begun anew. Then the page `docs/backbones.md` and its figure are written from it
 (`--page` writes them and measures nothing). One thread and two seeds take about an hour; the yardsticks that need no
-training, which `--yardsticks` measures alone, take seconds, and `--speeds` takes all speeds again in two minutes, for
-which nothing else should run.
+training, which `--yardsticks` measures alone, take seconds, and `--speeds` takes all speeds again, for which nothing
+else should run.
 """
 
 from __future__ import annotations
