@@ -219,6 +219,28 @@ def test_cache_rewinds_and_reorders(cls, name):
         close(mixer(x[order, 7:], given(mixer, rule), cache), whole[order, 7:], 1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "kept"), [(torch.float32, torch.float64), (torch.float64, torch.float32)])
+def test_a_cache_of_another_type_keeps_it(cls, name, dtype, kept):
+    mixer = make(cls, name, dtype)
+    can_step(mixer)
+    x, rule = inputs(dtype=dtype), forward_only(mixer)
+    with torch.no_grad():
+        whole = mixer(x, given(mixer, rule, dtype=dtype))
+        cache = mixer.new_cache(BATCH, TIME, kept)
+        size, at = cache.nbytes, 0
+        for n in (3, 1, 1, -1, 1, 3, -2, 3):  # calls of so many tokens, and tokens taken back
+            if n < 0:
+                cache.rewind(-n)
+            else:
+                y = mixer(x[:, at : at + n], given(mixer, rule, dtype=dtype), cache)
+                assert y.dtype == dtype
+                close(y, whole[:, at : at + n], 1e-5)
+            at += n
+    assert cache.length == TIME
+    if cache.growth == "const" and not mixer.needs_memory:
+        assert cache.nbytes == size
+
+
 def test_lengths(cls, name):
     mixer = make(cls, name)
     one = mixer(inputs(time=1), given(mixer))

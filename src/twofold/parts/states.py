@@ -24,6 +24,7 @@ class _Call:
     length: int
     time: int
     state: Tensor
+    dtype: torch.dtype
     segment: Tensor | None
     segments: Tensor | None
     replay: Replay | None
@@ -36,7 +37,7 @@ class StateCache(Cache):
     Going back restores the state before a call and, inside a call of at most `back` tokens, repeats its beginning.
 
     Args:
-        state: at the beginning, a row a sequence.
+        state: at the beginning, a row a sequence; states are kept in its type, whatever type they are computed in.
         back: tokens that may be taken back one by one.
     """
 
@@ -57,6 +58,10 @@ class StateCache(Cache):
         """Refuses another number of rows than it was made for (UserError)."""
         if rows != len(self.state):
             raise UserError(f"the cache was made for {len(self.state)} rows and got {rows}; make it with batch={rows}")
+
+    def read(self, dtype: torch.dtype) -> Tensor:
+        """The state in the type that a mixer computes in."""
+        return self.state.to(dtype)
 
     def starts(self, segments: Int[Tensor, "batch time"] | None) -> Bool[Tensor, "batch time"] | None:
         """Where packed documents begin among new tokens; without `segments` the last document goes on."""
@@ -79,13 +84,13 @@ class StateCache(Cache):
         short = time <= self.back
         kept = tuple(inputs) if short else ()
         self._calls.append(
-            _Call(self.length, time, self.state, self.segment, segments, replay if short else None, kept)
+            _Call(self.length, time, self.state, state.dtype, self.segment, segments, replay if short else None, kept)
         )
         while sum(call.time for call in self._calls[1:]) >= self.back:
             self._calls.pop(0)
         if segments is not None:
             self.segment = segments[:, -1].expand(len(state))
-        self.state, self.length = state, self.length + time
+        self.state, self.length = state.to(self.state.dtype), self.length + time
 
     def check_rewind(self, n: int) -> None:
         target, call = self.length - n, self._call_of(n)
@@ -111,7 +116,7 @@ class StateCache(Cache):
         if keep and call.replay is not None:
             inputs = tuple(t[:, :keep] for t in call.inputs)
             segments = None if call.segments is None else call.segments[:, :keep]
-            self.advance(call.replay(call.state, inputs), keep, segments, call.replay, inputs)
+            self.advance(call.replay(call.state.to(call.dtype), inputs), keep, segments, call.replay, inputs)
 
     def reorder(self, index: Int[Tensor, "rows"]) -> None:
         index = index.to(self.state.device)

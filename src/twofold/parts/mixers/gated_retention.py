@@ -70,7 +70,7 @@ class GatedRetention(Mixer):
         memory = None if cache is None else self._memory(cache, len(x))
         q, k, v, log = self.routing(x, mask, cache)
         starts = document_starts(mask, memory, len(x))
-        state = None if memory is None else memory.state
+        state = None if memory is None else memory.read(v.dtype)
         if x.shape[1] == 1 and state is not None and starts is None:
             y, last = decayed_step(v[:, 0], log[:, 0], k[:, 0], q[:, 0], state)
             y = y[:, None]

@@ -226,8 +226,9 @@ class Hyena(Mixer):
     def recur(self, filter: ModalFilter, q: Tensor, k: Tensor, v: Tensor, memory: StateCache) -> Tensor:
         """New tokens from the state x of all before, which goes on as `Λ x + k vᵀ`: `q (2 Re(R · x) + h_0 k vᵀ)`."""
         memory.check(len(q))
-        time, state = q.shape[2], memory.state
+        time = q.shape[2]
         powers = filter.powers(time)
+        state = memory.read(powers.dtype)
         read = filter.residues[..., None] * powers  # [H, modes, T]
         past = 2 * torch.einsum("bhmij,hmt->bhtij", state, read).real.to(q.dtype)
         y = torch.einsum("bhti,bhtij->bhtj", q, past)

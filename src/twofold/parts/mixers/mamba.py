@@ -89,7 +89,7 @@ class MambaBlock(Mixer, abstract=True):
             memory.check(len(x))
         inputs, gate = self.routing(x, mask, tail)
         starts = document_starts(mask, memory, len(x))
-        y, state = self.scan(*inputs, None if memory is None else memory.state, starts)
+        y, state = self.scan(*inputs, None if memory is None else memory.read(inputs[0].dtype), starts)
         if memory is not None and isinstance(cache, StackCache):
             given = inputs if starts is None else (*inputs, starts)
             memory.advance(state, x.shape[1], mask.segment_ids, self._replay, given)

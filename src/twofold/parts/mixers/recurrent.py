@@ -51,7 +51,7 @@ class Recurrent(Mixer, abstract=True):
             )
         if cache is not None:
             cache.check(len(x))
-        state = x.new_zeros(x.shape[0], self.width) if cache is None else cache.state.to(x.dtype)
+        state = x.new_zeros(x.shape[0], self.width) if cache is None else cache.read(x.dtype)
         starts = document_starts(mask, cache, len(x))
         marks = [] if mask.pad is None else [mask.pad.expand(len(x), -1)]
         y = self.run(x, state, marks[0] if marks else None, starts)
