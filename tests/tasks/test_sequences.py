@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from twofold.api import fit
 from twofold.catalog import Steps, configure
 from twofold.cli.values import settings
 from twofold.data.made import sequences
@@ -95,6 +96,51 @@ def test_a_stack_learns_problems() -> None:
     system = configure("backbone", dim=16, heads=2, layers=1, batch=8)
     model = system.fit(data, Steps(2)).model
     assert model.solve("1 2 3")
+
+
+EXPERTS = {
+    "kind": "moe",
+    "router": {"kind": "top-k", "experts": 33, "k": 1},
+    "experts": {"kind": "experts", "count": 33, "hidden": 8},
+}
+BEYOND = [
+    ("backbone", {"backbone": [{"mixer": {"kind": "window", "window": 64}}]}, "window=16 or less"),
+    ("yoco", {"window": 17}, "window=16 or less"),
+    ("backbone", {"conv": 17}, "conv=16 or less"),
+    ("backbone", {"backbone": [{"channel": EXPERTS}], "batch": 2}, "at most 32 experts"),
+]
+
+
+@pytest.mark.parametrize(("id", "options", "fix"), BEYOND)
+def test_what_is_longer_than_a_made_sequence_is_refused_before_training(id, options, fix, tmp_path) -> None:
+    data = task("solve").read("count3(time=16, prefix=4)")
+    system = configure(id, **options)
+    system.check()
+    assert fix in (system.serves(data) or "")
+    with pytest.raises(UserError, match=fix):
+        system.start(data, 0)
+    with pytest.raises(UserError, match=fix):
+        fit(id, "count3(time=16, prefix=4)", task="solve", out=tmp_path / "model", **options)
+    assert not list(tmp_path.iterdir())
+
+
+AS_LONG = [
+    ("masked-mixer", {}),
+    ("gmlp", {}),
+    ("backbone", {"backbone": {"position": "learned", "layers": [{"mixer": "attention"}]}}),
+    ("yoco", {"window": 10, "conv": 10}),
+]
+
+
+@pytest.mark.parametrize(("id", "options"), AS_LONG)
+@pytest.mark.parametrize("source", ["count3(time=300)", "algorithms:copy"])
+def test_networks_are_as_long_as_the_problems_however_short_texts_would_be(id, options, source) -> None:
+    data = task("solve").read(source).cut(0.05) if "(" in source else task("solve").read(source)
+    system = configure(id, dim=32, layers=2, heads=2, batch=4, length=8, **options)
+    system.check()
+    assert system.serves(data) is None
+    model = system.fit(data, Steps(1)).model
+    task("solve").evaluate(model, data, "validation")
 
 
 LAYERS = [{"mixer": {"kind": "window", "window": 8}}, {"mixer": "attention", "position": "alibi", "channel": "gelu"}]

@@ -130,6 +130,8 @@ def plan(
     read = job.read(job.default_data if data is None else data, columns)
     spent = budget or Seconds(minutes * 60)
     described = job.describe(read)
+    if reason := made.serves(read):
+        raise UserError(f"{made.id} cannot learn from {described['name']}: {reason}")
     run: dict[str, Any] = {"task": job.name, "data": described["name"], "fingerprint": described["fingerprint"]}
     if made.trains:
         run |= {"budget": budget_dict(spent), "seed": seed, "dtype": computing.dtype()}

@@ -10,11 +10,18 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as options
 
+from twofold.errors import UserError
 from twofold.objectives import Loss
 from twofold.parts import Part, Pattern, SequenceModel
 from twofold.tasks.language import LanguageData, LanguageSystem, TokenBatch
 from twofold.tasks.model import Model
+from twofold.tasks.solve import MadeData, SolveData
 from twofold.tasks.solve.system import solver, solver_batches, solver_loss
+from twofold.tasks.system import BYTES, try_on_meta
+
+_SHORTEST = 8
+_ANY = 65_536
+"""A length at which nothing is refused for being longer than the text."""
 
 
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -22,7 +29,8 @@ class SequenceSystem(LanguageSystem):
     """What every causal stack is told. A system adds its pattern of layers.
 
     It learns whatever the data ask for: the next token of texts, the answers of `algorithms:copy` and the like, or
-    the labels of `mqar` and the like.
+    the labels of `mqar` and the like. Texts are read in windows of `length` tokens; made sequences have a length of
+    their own, and problems are read whole, however short `length` is.
     """
 
     dim: int = Field(128, ge=8, description="width")
@@ -42,10 +50,28 @@ class SequenceSystem(LanguageSystem):
     def network(self, vocab: int) -> SequenceModel:
         return self.pattern().network(vocab, causal=True, max_len=self.length, tokens=self.batch * self.length)
 
+    def reading(self, data: Any) -> Self:
+        """The same with the length that inputs from `data` have, where these have one."""
+        if isinstance(data, MadeData):
+            return self.changed(length=max(_SHORTEST, data.length))
+        if isinstance(data, SolveData):
+            return self.changed(length=max(self.length, data.length))
+        return self
+
+    def check(self) -> None:
+        try_on_meta(lambda: self.changed(length=max(self.length, _ANY)).network(BYTES))
+
+    def serves(self, data: Any) -> str | None:
+        try:
+            try_on_meta(lambda: self.reading(data).network(BYTES))
+        except UserError as error:
+            return str(error)
+        return super().serves(data)
+
     def start(self, data: Any, seed: int) -> Model:  # type: ignore[override]
         if isinstance(data, LanguageData):
             return super().start(data, seed)
-        return solver(self.network, data, seed)
+        return solver(self.reading(data).network, data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
         if isinstance(data, LanguageData):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ class SolveData:
     def train_len(self) -> int:
         """The longest length that is trained on."""
         return int(self.train.lengths.max())
+
+    @cached_property
+    def length(self) -> int:
+        """Tokens in the longest row: two problems to train on, or one to be judged by."""
+        packed = 2 * int(self.train.sequences()[1].sum(1).max())
+        return max(packed, *(each.prompts.shape[1] + each.answers.shape[1] for each in (*self.validation, *self.test)))
 
     @classmethod
     def made(
