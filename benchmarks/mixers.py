@@ -117,15 +117,25 @@ def exponent(times: Mapping[int, float]) -> float:
     return math.log(slow / fast) / math.log(long / short)
 
 
+def _maps(length: int) -> float:
+    """Operations of the four linear maps that attention has; the others go to the pairs that it sees."""
+    return 8.0 * length * DIM**2
+
+
 def by_length(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
     """Both passes of every mixer at every length."""
     made: dict[str, Callable[[torch.Tensor], torch.Tensor]] = dict(mixers())
     work = {name: {t: float(mixer.flops(t)) for t in lengths} for name, mixer in mixers().items()}
+    seen = {
+        name: {t: work[name][t] - _maps(t) for t in lengths}
+        for name, mixer in mixers().items()
+        if isinstance(mixer, Attention)
+    }
     theirs, rows = peer(), []
     if theirs is not None:
         made[PEER], work[PEER] = theirs, work["attention"]
     made[MAPS] = torch.nn.Sequential(*(torch.nn.Linear(DIM, DIM, bias=False) for _ in range(4)))
-    work[MAPS] = {t: 8.0 * t * DIM**2 for t in lengths}
+    work[MAPS] = {t: _maps(t) for t in lengths}
     for kind, prepare in (("forward", forward), ("training", training)):
         found: dict[str, dict[int, tuple[float, float]]] = {name: {} for name in made}
         for length in lengths:
@@ -138,6 +148,8 @@ def by_length(lengths: list[int], rounds: int) -> list[dict[str, Any]]:
             row["ratio"] = {t: v[1] for t, v in at.items()}
             if len(lengths) > 1:
                 row |= {"exponent": exponent(row["milliseconds"]), "theory": exponent(work[name])}
+                if name in seen:
+                    row["pairs"] = exponent(seen[name])
             rows.append(row)
     return rows
 
@@ -235,7 +247,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"One layer's mixer of width {DIM}, one row, float32, {where['threads']} thread(s) of {where['cpu']}, PyTorch "
         f"{where['torch']}. In brackets the time beside attention's in the same round, the median of "
         f"{found['rounds']}; that is the figure to go by. p: time grows like T^p between the two longest; beside it "
-        "the p of the counted operations. `python benchmarks/mixers.py --docs docs` measures it again, and writes this "
+        "the p of the counted operations, and of the pairs of tokens that a pattern of attention sees. `python benchmarks/mixers.py --docs docs` measures it again, and writes this "
         "page; `twofold show ssd` draws one mixer's block with its cost and its cache.",
         "",
         "![Time against length](images/mixers.svg)",
@@ -245,13 +257,13 @@ def page(found: Mapping[str, Any]) -> str:
             "",
             f"## {title}",
             "",
-            f"| mixer | {' | '.join(f'{int(t):,} tokens' for t in lengths)} | p | of operations |",
+            f"| mixer | {' | '.join(f'{int(t):,} tokens' for t in lengths)} | p | of operations | of pairs |",
         ]
-        lines.append("|---|" + "---|" * (len(lengths) + 2))
+        lines.append("|---|" + "---|" * (len(lengths) + 3))
         for row in found["length"]:
             if row["pass"] == kind:
                 cells = [f"{row['milliseconds'][t]:,.1f} ms ({row['ratio'][t]:.2f} ×)" for t in lengths]
-                powers = [f"{row[name]:.2f}" if name in row else "–" for name in ("exponent", "theory")]
+                powers = [f"{row[name]:.2f}" if name in row else "–" for name in ("exponent", "theory", "pairs")]
                 lines.append(f"| {' | '.join([row['mixer'], *cells, *powers])} |")
     lines += ["", "## Decoding", "", "One token for each of four rows, behind a context that is in the cache.", ""]
     lines.append(f"| mixer | {' | '.join(f'behind {int(c):,}' for c in contexts)} | longest beside shortest |")
