@@ -248,7 +248,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"{where['torch']}. In brackets the time beside attention's in the same round, the median of "
         f"{found['rounds']}; that is the figure to go by. p: time grows like T^p between the two longest; beside it "
         "the p of the counted operations, and of the pairs of tokens that a pattern of attention sees. `python "
-        "benchmarks/mixers.py --docs docs` measures it again, and writes this page; `twofold show ssd` draws one mixer's block with its cost and its cache.",
+        "benchmarks/mixers.py --docs docs` measures it again, and writes this page; `twofold show ssd` draws one "
+        "mixer's block with its cost and its cache.",
         "",
         "![Time against length](images/mixers.svg)",
     ]
