@@ -33,6 +33,11 @@ class SequenceSystem(LanguageSystem):
     their own, and problems are read whole, however short `length` is.
     """
 
+    length: int = Field(
+        256,
+        ge=_SHORTEST,
+        description="tokens in a window of text; made sequences and problems are as long as they are",
+    )
     dim: int = Field(128, ge=8, description="width")
     layers: int = Field(4, ge=1, description="blocks")
     heads: int = Field(4, ge=1, description="attention heads")
