@@ -107,6 +107,12 @@ def test_long_empty_and_maskless_texts_are_refused(fitted: MaskedModel) -> None:
         fitted.fill("nothing is missing")
 
 
+def test_windows_longer_than_what_is_classified_are_read() -> None:
+    long = Rows.of({"text": [f"{'a long text ' * 20}{n}" for n in range(60)], "label": ["a", "b"] * 30})
+    system = small(start_from="bert-1x32", tokens=8, length=32)
+    assert system.fit(task("classify").read(long), Steps(4)).history.steps == 4
+
+
 def test_the_trapezoid_is_its_schedule() -> None:
     recipe = configure("modernbert").recipe()  # type: ignore[attr-defined]
     assert (recipe.optimizer, recipe.betas, recipe.eps, recipe.weight_decay) == (

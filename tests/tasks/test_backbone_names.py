@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
+import torch
 
-from twofold.catalog import Steps, configure
+from twofold import api
+from twofold.catalog import Steps, configure, index
 from twofold.errors import UserError
+from twofold.parts import Mixer
+from twofold.parts.named import names
 from twofold.tasks import backbones, task
 from twofold.tasks.backbone_names import as_arm, fix, layered
-from twofold.tasks.examples import small_rows
+from twofold.tasks.examples import rows_for, small_rows
 
 NAMES = (
     "attention-1x32",
@@ -60,7 +65,7 @@ def test_text_systems_train_with_it(id: str, backbone: str, data) -> None:
     ("given", "says"),
     [
         ("hydrra-2x64", "unknown backbone 'hydrra-2x64'. Did you mean 'hydra-2x64'? Give a preset, mixer or system"),
-        ("t55", "unknown backbone 't55'. Did you mean 't5'?"),
+        ("t55", "unknown backbone 't55'. Did you mean 't5-4x128'?"),
         ("minilmm", "Did you mean 'minilm'?"),
         ("models/mine", "unknown backbone 'models/mine'. Give a preset, mixer or system"),
     ],
@@ -114,3 +119,118 @@ def test_one_that_looks_ahead_is_told_from_one_that_is_no_backbone() -> None:
     assert "it looks ahead" in fix("hydra", "language")
     assert '--systems "backbone(backbone=ssd-4x128)"' in fix("hydra", "language")
     assert fix("bm25", "language") == "leave it out of --systems"
+
+
+TAKING = {
+    card["id"]: option
+    for card in index.select(kind="model")
+    for option in ("backbone", "start_from")
+    if option in card["options"]
+}
+ODD = ("hydra-1x64", "combiner-1x32", "bert-1x32")  # looks ahead, knows no prefixes, reads no more than it is told
+
+
+@pytest.mark.parametrize("id", TAKING)
+@pytest.mark.parametrize("backbone", ODD)
+def test_what_training_cannot_do_is_refused_before_it(id: str, backbone: str) -> None:
+    small = replace(configure(id).small(), **{TAKING[id]: backbone})
+    data = task(small.card.tasks[0]).read(rows_for(small))
+    try:
+        small.check()
+        model = small.start(data, 0)
+        batches = small.batches(model, data, 0)
+    except UserError:
+        return
+    model.net.train()
+    for step in range(6):
+        assert small.loss(model.net, batches(step, step / 6)).value.isfinite()
+
+
+def why(name, longest: int) -> str:
+    """Why a backbone is refused for inputs of so many tokens; empty: it is not."""
+    try:
+        backbones.check(name, longest)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", layered())
+def test_sizes_that_nobody_gave_fit_into_the_shortest_inputs(name: str) -> None:
+    long = why(name, 512)
+    for longest in range(1, 10):
+        assert why(name, longest) in ("", long)
+    if not long:
+        torch.manual_seed(0)
+        chosen = backbones.choose(name + "-4x64", ["a text"], 0, 2, vocab=300)
+        assert chosen.model.states(torch.zeros(1, 2, dtype=torch.long)).isfinite().all()
+
+
+def test_sizes_that_were_given_are_refused_where_inputs_are_shorter() -> None:
+    assert "use window=2 or less" in why([{"mixer": {"kind": "local-attention", "window": 5}}], 2)
+
+
+AHEAD = {name for name, kind in names(Mixer).items() if kind.causal == "no"}
+
+
+@pytest.mark.parametrize("name", [*sorted(AHEAD), "combiner", "attention", "local-attention", "ssd", "yoco"])
+def test_what_writes_takes_no_mixer_that_looks_ahead(name: str) -> None:
+    system = configure("unixcoder", backbone=f"{name}-2x32")
+    if name not in AHEAD | {"combiner"}:
+        return system.check()
+    with pytest.raises(UserError, match=r"such as attention-2x128, or losses=\[masked, contrast\]"):
+        system.check()
+    replace(system, losses=("masked", "contrast")).check()
+
+
+def test_a_layer_that_looks_ahead_is_found_in_a_pattern() -> None:
+    assert len(AHEAD) >= 7
+    with pytest.raises(UserError, match=r"mixer hydra always looks ahead.* such as attention-2x128$"):
+        configure("unixcoder", backbone=[{}, {"mixer": "hydra"}], losses=["causal"]).check()
+
+
+def test_a_graft_has_been_trained() -> None:
+    with pytest.raises(UserError, match="graft=random-blocks-1x64 was never trained"):
+        configure("codet5p", graft="random-blocks-1x64").check()
+    with pytest.raises(UserError, match="Did you mean 'tiny-decoder'"):
+        configure("codet5p", graft="tinny-decoder").check()
+    configure("codet5p", graft="tiny-decoder").check()
+
+
+@pytest.mark.parametrize("name", ["entp-2x32", "minilmm-2x64", "tiny-encoderr-2x64", "bertt-2x64", "t5", "hydrra"])
+def test_only_what_can_be_named_is_suggested(name: str) -> None:
+    said = why(name, 64)
+    assert said
+    for meant in re.findall(r"'([^']+)'", said.partition(" Give ")[0])[1:]:
+        assert why(meant, 64) == "", meant
+
+
+def test_show_suggests_a_size_too() -> None:
+    with pytest.raises(UserError, match=r"unknown backbone 'bertt-2x64'\. Did you mean 'bert-2x64'"):
+        api.show("bertt-2x64")
+    with pytest.raises(UserError, match=r"unknown backbone 'entp-2x32'\. Give"):
+        api.show("entp-2x32")
+
+
+def experts(count: int) -> list[dict]:
+    router, each = {"kind": "top-k", "experts": count, "k": 2}, {"kind": "experts", "count": count, "hidden": 8}
+    return [{"mixer": "attention", "channel": {"kind": "moe", "router": router, "experts": each}}]
+
+
+@pytest.mark.parametrize(
+    ("id", "count", "sizes"),
+    [
+        ("gtr", 16, {"query_tokens": 4, "document_tokens": 8, "batch": 4}),
+        ("rankt5", 100, {"query_tokens": 4, "document_tokens": 8, "batch": 1, "candidates": 2}),
+        ("linear-head", 16, {"tokens": 8, "batch": 4}),
+        ("m2-bert-loco", 16, {"query_tokens": 4, "document_tokens": 8, "batch": 4}),
+    ],
+)
+def test_experts_share_the_tokens_of_a_batch(id: str, count: int, sizes: dict[str, int], data) -> None:
+    small = replace(configure(id).small(), backbone=experts(count), **sizes)
+    small.check()
+    fitted = small.fit(data[small.card.tasks[0]], Steps(1))
+    if id == "gtr":  # of one short query most experts see nothing
+        assert fitted.model.encode(["a"], side="query").score(fitted.model.encode(["a"])).isfinite().all()
+    with pytest.raises(UserError, match="use at most"):
+        replace(small, backbone=experts(10_000)).check()

@@ -88,10 +88,13 @@ def show(system: str) -> CardData:
     try:
         return _described(register.resolve(system))
     except UserError as error:
-        from twofold.tasks import backbone_cards
+        from twofold.tasks import backbone_cards, backbone_names
+        from twofold.tasks import backbones as named
 
         if (found := backbone_cards.card(system)) is not None:
             return found
+        if backbone_names.SIZED.fullmatch(system):
+            raise named.unknown(system) from error
         own = [card["id"] for card in index.cards()]
         meant = did_you_mean(system.lower(), [*own, *(each["id"] for each in backbones())])
         if not meant or meant == did_you_mean(system, own):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from twofold.parts.named import names
 
 SIZED = re.compile(r"([a-z0-9-]+)-(\d+)x(\d+)")
 """A name with its size, layers × width: `ssd-2x64`."""
+
+SHORTEST = 8
+"""Tokens for which the layers of a name are made at least: systems take no fewer, and usual sizes fit into them."""
 
 _PREDICTS = "ssd-4x128"
 _CAUSAL = ("language", "solve")
@@ -60,17 +63,19 @@ def described() -> list[dict[str, str]]:
     return [{"id": id, "kind": kind, "summary": summary} for kind, id, summary in found]
 
 
-def unknown_backbone(name: Any, known: Iterable[str], wanted: str) -> UserError:
+def unknown_backbone(name: Any, known: Mapping[str, str], wanted: str) -> UserError:
     """The error for a name that is no backbone: the nearest of those that would be, with the size that was typed.
 
     Args:
+        known: names and their kinds; a preset needs a size, and what was trained has its own.
         wanted: what can be named in this place, as the end of "give …".
     """
     text = str(name)
     bare = parts(text)[0]
     size = text.removeprefix(bare)
-    near = difflib.get_close_matches(bare, dict.fromkeys(known), n=3, cutoff=0.6)
-    meant = f" Did you mean {' or '.join(repr(each + size) for each in near)}?" if near else ""
+    sizes = {"mixer": size, "system": size, "preset": size or "-4x128"}
+    near = [each + sizes.get(known[each], "") for each in difflib.get_close_matches(bare, known, n=3, cutoff=0.6)]
+    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return UserError(f"unknown backbone {text!r}.{meant} Give {wanted}; all names: twofold list --backbones")
 
 
@@ -124,6 +129,9 @@ def pattern(
 ) -> Pattern:
     """The layers that a mixer's or a system's name stands for; as `backbones.pattern`, for names alone.
 
+    Args:
+        max_len: the longest input, at least `SHORTEST`.
+
     Raises:
         UserError: no such name; names the nearest.
     """
@@ -136,7 +144,8 @@ def pattern(
         system: Any = catalog.configure(bare, dim=dim, layers=layers, heads=heads, conv=conv, length=max_len)
         found: Pattern = system.pattern()
         return found
-    raise unknown_backbone(name, layered(), "a mixer or a system with layers x width, such as ssd-2x128")
+    known = {each["id"]: each["kind"] for each in described()}
+    raise unknown_backbone(name, known, "a mixer or a system with layers x width, such as ssd-2x128")
 
 
 def entries(name: str, dim: int, layers: int, *, conv: int = 0, max_len: int = 512) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from twofold.parts import Mixer, Part, Pattern, SequenceModel, presets, sequence
 from twofold.parts.fitting import usual_heads
 from twofold.parts.named import names
 from twofold.tasks import backbone_names, instructed, reference, registry
-from twofold.tasks.backbone_names import SIZED, described, first_line, layered, parts, unknown_backbone
+from twofold.tasks.backbone_names import SHORTEST, SIZED, described, first_line, layered, parts, unknown_backbone
 from twofold.tasks.model import Model
 
 INSTRUCTED = "tiny-instructed"
@@ -112,6 +112,7 @@ def choose(
     max_len: int,
     vocab: int = 4096,
     tokens: Callable[[Sequence[str], int], Tokenizer] = train_wordpiece,
+    batch_tokens: int | None = None,
 ) -> Chosen:
     """The backbone of that name.
 
@@ -121,11 +122,12 @@ def choose(
         max_len: the longest input, in tokens.
         vocab: pieces of a preset's tokenizer.
         tokens: makes it, of the texts and that number.
+        batch_tokens: that a training batch has at most, which experts in the layers share (default: one input's).
 
     Raises:
         UserError: no such preset or checkpoint; names the nearest.
     """
-    made = _maker(name, max_len)
+    made = _maker(name, max_len, batch_tokens)
     if made is not None:
         tokenizer = tokens(texts, vocab)
         torch.manual_seed(seed)
@@ -148,28 +150,37 @@ def choose(
     return _without_head(found, loaded.tokenizer, loaded.notes)
 
 
-def check(name: Backbone, max_len: int) -> None:
+def check(name: Backbone, max_len: int, batch_tokens: int | None = None) -> SequenceModel | None:
     """Refuses what `choose` would: no such backbone, or layers that do not go together (UserError).
 
     Args:
-        max_len: the longest input, in tokens.
+        max_len, batch_tokens: as `choose` has them.
+
+    Returns:
+        The network, without weights; None: one that was trained before, which is not loaded for this.
     """
-    made = _maker(name, max_len)
+    made = _maker(name, max_len, batch_tokens)
     if made is not None:
         with torch.device("meta"):
-            made(260)
-    elif name not in reference.NAMES and name != INSTRUCTED:
+            return made(260)
+    if name not in reference.NAMES and name != INSTRUCTED:
         _known(name)
+    return None
 
 
 def _known(name: str) -> None:
     """Refuses what is no checkpoint and no folder either (UserError)."""
     if name not in CHECKPOINTS and not Path(name).exists():
-        raise unknown_backbone(
-            name,
-            [each["id"] for each in every()],
-            "a preset, mixer or system with layers x width, such as t5-2x128, or a model folder",
-        )
+        raise unknown(name)
+
+
+def unknown(name: str) -> UserError:
+    """The error for what is no backbone: names the nearest that would be."""
+    return unknown_backbone(
+        name,
+        {each["id"]: each["kind"] for each in every()},
+        "a preset, mixer or system with layers x width, such as t5-2x128, or a model folder",
+    )
 
 
 def instructed_model(name: Backbone, texts: Sequence[str], plan: instructed.Plan, seed: int) -> Model:
@@ -187,14 +198,14 @@ def instructed_model(name: Backbone, texts: Sequence[str], plan: instructed.Plan
         return instructed.reference_model(name, plan, seed)
     tasks, _ = instructed.families(plan.families)
     texts = [*texts, *(text for task in tasks for text in task.texts[:200])]
-    chosen = choose(name, texts, seed, max_len=plan.tokens)
+    chosen = choose(name, texts, seed, max_len=plan.tokens, batch_tokens=plan.batch * plan.tokens)
     torch.manual_seed(seed)
     net = instructed.with_words(chosen.model, chosen.head)
     instructed.instruct(net, chosen.tokenizer, tasks, plan, seed)
     return Model(net, chosen.tokenizer, notes=dict(chosen.notes))
 
 
-def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | None:
+def _maker(name: Backbone, max_len: int, batch_tokens: int | None) -> Callable[[int], SequenceModel] | None:
     """From the size of the vocabulary to an untrained network of states; None for what is no such backbone."""
     sized = SIZED.fullmatch(name) if isinstance(name, str) else None
     if sized and sized[1] in PRESETS:
@@ -202,8 +213,9 @@ def _maker(name: Backbone, max_len: int) -> Callable[[int], SequenceModel] | Non
         return lambda vocab: PRESETS[bare](vocab, dim, layers, max_len)
     if isinstance(name, str) and (sized[1] if sized else name) not in (*names(Mixer), *layered()):
         return None
-    found = pattern(name, 128, 4, max_len=max_len)
-    return lambda vocab: found.network(vocab, max_len=max_len, head=False)
+    longest = max(max_len, SHORTEST) if isinstance(name, str) else max_len
+    found = pattern(name, 128, 4, max_len=longest)
+    return lambda vocab: found.network(vocab, max_len=longest, tokens=batch_tokens, head=False)
 
 
 def _without_head(net: SequenceModel, tokenizer: Tokenizer, notes: dict[str, object]) -> Chosen:

@@ -76,7 +76,8 @@ class LengthenedSystem(ClassifySystem):
             net = copy.deepcopy(self._ordinary(data, seed))
             net = self.shortened(read_longer(net, data.length))
             return EncoderLabelModel(net, None, {"kind": "encoder-labels", **data.settings()})
-        chosen = backbones.choose(self.backbone, list(data.part("train")[0]), seed, max_len=self.tokens)
+        texts, batch_tokens = list(data.part("train")[0]), self.batch * self.tokens
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.tokens, batch_tokens=batch_tokens)
         freeze(chosen.model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
         model = self.shortened(read_longer(chosen.model, self.tokens))
         torch.manual_seed(seed)
@@ -114,7 +115,7 @@ def ordinary(layers: str, made: Any, steps: int, lr: float, batch: int, seed: in
     data = LabelData(made)
     torch.manual_seed(seed)
     pattern = backbones.pattern(json.loads(layers), 64, 2, max_len=data.length)
-    net = pattern.network(data.vocab, causal=False, max_len=data.length)
+    net = pattern.network(data.vocab, causal=False, max_len=data.length, tokens=batch * data.length)
     # One label in a long sequence teaches little to a network that knows nothing: the first ones are short.
     times = [time for time in (16, 32, 64) if time < data.length] + [data.length]
     with progress.stage(f"encoder of {data.length} tokens, seed {seed}", total=len(times)) as stage:

@@ -94,9 +94,19 @@ class CodeT5p(SearchSystem):
     batch: int = Field(16, ge=2, description="pairs in a batch")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
 
+    def check(self) -> None:
+        super().check()
+        if self.graft is not None and backbones.check(self.graft, self.longest) is not None:
+            raise UserError(
+                f"graft={self.graft} was never trained, and a graft stays as it is; give a trained decoder, such as "
+                "smollm2, or leave graft out"
+            )
+
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
         writer = None if self.graft is None else backbones.choose(self.graft, texts, seed, self.longest)
+        if writer is not None and writer.head is None:
+            raise UserError(f"graft={self.graft} has no head over its vocabulary, so it cannot write; give a decoder")
         base = None if writer is None else writer.tokenizer
 
         def tokens(some: Sequence[str], vocab: int) -> Tokenizer:

@@ -74,7 +74,7 @@ class M2Bert(SearchSystem):
         return SearchSystem.start(replace(self, backbone=self.chosen), data, seed)
 
     def check(self) -> None:
-        backbones.check(self.chosen, self.longest)
+        backbones.check(self.chosen, self.longest, self.batch * self.longest)
 
     @property
     def chosen(self) -> Backbone:

@@ -25,7 +25,17 @@ from twofold.parts import Encoder, Mask, Mean, MLMHead, Part, SequenceModel, Tex
 from twofold.surgery.vocabulary import widen_vocabulary
 from twofold.tasks import Model, backbones
 from twofold.tasks.search import EncoderModel, SearchData, SearchSystem
-from twofold.tasks.search.modes import LOSSES, MODES, SENTINELS, CodeBatch, CodeBatches, Name, mode_mask
+from twofold.tasks.search.modes import (
+    LOSSES,
+    MODES,
+    SENTINELS,
+    CodeBatch,
+    CodeBatches,
+    Name,
+    check_modes,
+    longest_row,
+    mode_mask,
+)
 from twofold.training import Recipe
 
 
@@ -63,6 +73,13 @@ class UniXcoder(SearchSystem):
     mask_rate: float = Field(0.15, gt=0, lt=1, description="share of tokens that are hidden, alone or in spans")
     dropout: float = Field(0.1, ge=0, lt=1, description="of features of the token vectors, in training")
     temperature: float = Field(0.1, gt=0, description="of the softmax over the batch's codes")
+
+    @property
+    def longest(self) -> int:
+        return longest_row(self.losses, self.query_tokens, self.document_tokens, self.mask_rate)
+
+    def suits(self, backbone: SequenceModel) -> None:
+        check_modes(backbone, self.losses, self.longest)
 
     def network(self, chosen: backbones.Chosen) -> Encoder:
         """The backbone with a head, over the wider vocabulary; the head stays, so that training can go on."""

@@ -6,7 +6,7 @@ Long Context Finetuning and Inference", https://arxiv.org/abs/2412.13663
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -71,7 +71,7 @@ class ModernBert(MaskedSystem):
 
     def check(self) -> None:
         if self.start_from is not None:
-            backbones.check(self.start_from, self.length)
+            backbones.check(self.start_from, max(self.length, self.tokens))
 
     def start(self, data: LanguageData | ClassifyData, seed: int) -> Model:
         if self.start_from is not None:
@@ -80,14 +80,24 @@ class ModernBert(MaskedSystem):
             return classify.start(self, data, seed)
         if self.start_from is None:
             return super().start(data, seed)
-        chosen = backbones.choose(self.start_from, data.part("train"), seed, self.length, self.vocab)
-        if chosen.model.max_len is not None and chosen.model.max_len < self.length:
-            raise UserError(
-                f"modernbert: {self.start_from} reads {chosen.model.max_len} tokens and length is {self.length}; "
-                "lower length"
-            )
+        chosen = self.chosen(data.part("train"), seed, self.length)
         net = SequenceModel(chosen.model.embedding, chosen.model.stack, classify.masked_head(chosen))
         return MaskedModel(net, chosen.tokenizer, {"length": self.length}, notes=dict(chosen.notes))
+
+    def chosen(self, texts: Sequence[str], seed: int, longest: int) -> backbones.Chosen:
+        """What there is to go on from.
+
+        Raises:
+            UserError: it reads fewer than `longest` tokens.
+        """
+        chosen = backbones.choose(self.start_from, texts, seed, longest, self.vocab)
+        if chosen.model.max_len is not None and chosen.model.max_len < longest:
+            option = "length" if longest == self.length else "tokens"
+            raise UserError(
+                f"modernbert: {self.start_from} reads {chosen.model.max_len} tokens and {option} is {longest}; "
+                f"lower {option}"
+            )
+        return chosen
 
     def _agrees(self) -> None:
         """A network to go on from has its own shape."""

@@ -37,7 +37,8 @@ def start(given: ModernBert, data: ClassifyData, seed: int) -> ClassifyModel:
         torch.manual_seed(seed)
         net = given.network(tokenizer.vocab_size)
     else:
-        chosen = backbones.choose(given.start_from, texts, seed, given.tokens, given.vocab)
+        longest = max(given.tokens, given.length) if given.pretrain else given.tokens
+        chosen = given.chosen(texts, seed, longest)
         tokenizer, notes = chosen.tokenizer, dict(chosen.notes)
         net = SequenceModel(chosen.model.embedding, chosen.model.stack, masked_head(chosen))
     torch.manual_seed(seed)

@@ -148,7 +148,7 @@ class ClassifySystem(TrainedSystem):
         return super().fit(data, budget, seed=seed, folder=folder, until=until)
 
     def check(self) -> None:
-        backbones.check(self.backbone, self.tokens)
+        backbones.check(self.backbone, self.tokens, self.batch * self.tokens)
 
     def head(self, backbone: SequenceModel, outputs: int) -> Tower:
         """The classifier around a backbone: here the mean of the states and a linear map."""
@@ -158,7 +158,8 @@ class ClassifySystem(TrainedSystem):
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
         texts = data.part("train")[0]
-        chosen = backbones.choose(self.backbone, list(texts), seed, max_len=self.tokens)
+        batch_tokens = self.batch * self.tokens
+        chosen = backbones.choose(self.backbone, list(texts), seed, max_len=self.tokens, batch_tokens=batch_tokens)
         torch.manual_seed(seed)
         net = self.head(chosen.model, data.target.outputs)
         freeze(net.model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))

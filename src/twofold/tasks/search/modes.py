@@ -6,6 +6,7 @@ Guo et al. 2022, https://arxiv.org/abs/2203.03850
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +22,8 @@ from twofold.data.tokenizers.subword import SubwordTokenizer
 from twofold.errors import UserError
 from twofold.objectives import hide_spans
 from twofold.objectives.masked import Tokens
-from twofold.parts import Mask
+from twofold.parts import Mask, Mixer, SequenceModel
+from twofold.parts.named import kebab
 from twofold.tasks.represent import roles
 from twofold.tasks.search.data import SearchData
 from twofold.tasks.search.model import EncoderModel
@@ -31,6 +33,8 @@ MODES = ("<encoder-only>", "<decoder-only>", "<encoder-decoder>")
 SENTINELS = tuple(f"<span-{n}>" for n in range(32))
 Name = Literal["masked", "causal", "denoise", "contrast", "comment"]
 LOSSES: tuple[Name, ...] = ("masked", "causal", "denoise", "contrast", "comment")
+WRITTEN: tuple[Name, ...] = ("causal", "denoise", "comment")
+"""Losses by which each token is predicted from those before it."""
 
 
 def mode_mask(mode: str, source: Int[Tensor, "batch"] | None = None) -> Mask:
@@ -47,6 +51,48 @@ def mode_mask(mode: str, source: Int[Tensor, "batch"] | None = None) -> Mask:
     if mode != MODES[2] or source is None:
         raise UserError(f"mode {mode!r} is none of {', '.join(MODES)}, or lacks its source's length")
     return Mask.prefix(source)
+
+
+def longest_row(losses: Sequence[Name], comment: int, code: int, rate: float) -> int:
+    """Tokens of the longest row that the losses ask for, with the mode, the sentinels and what is written behind it.
+
+    Args:
+        comment, code, rate: as `CodeBatches` has them.
+    """
+    spans = min(len(SENTINELS), max(1, round(rate * code)))
+    behind = {"comment": comment, "denoise": 2 * spans + 1}  # a sentinel stands for each span and before it
+    return max(comment, code + max(behind.get(loss, 0) for loss in losses))
+
+
+def check_modes(net: SequenceModel, losses: Sequence[Name], longest: int) -> None:
+    """Refuses a backbone that cannot be run in every mode that the losses need.
+
+    Args:
+        net: with or without weights.
+        longest: tokens of the longest row.
+
+    Raises:
+        UserError: it reads fewer tokens, looks ahead where it must not, or does not know a mode's mask.
+    """
+    if net.max_len is not None and net.max_len < longest:
+        raise UserError(
+            f"the losses ask for rows of up to {longest} tokens, and the backbone reads {net.max_len}; lower "
+            "document_tokens or query_tokens"
+        )
+    modes = {MODES[1] if loss == "causal" else MODES[2]: loss for loss in losses if loss in WRITTEN}
+    others = ", ".join(loss for loss in losses if loss not in WRITTEN)
+    fix = "use a backbone that does both, such as attention-2x128" + (f", or losses=[{others}]" if others else "")
+    ahead = [part for part in net.modules() if isinstance(part, Mixer) and part.causal == "no"]
+    if ahead and modes:
+        named = kebab(type(ahead[0]).__name__)
+        raise UserError(f"mixer {named} always looks ahead, so it cannot write a token from those before it; {fix}")
+    device = next(net.parameters()).device
+    for mode, loss in modes.items():
+        with torch.no_grad(), torch.device(device), suppress(NotImplementedError, RuntimeError):
+            try:
+                net.states(torch.zeros(1, 2, dtype=torch.long), mode_mask(mode, torch.ones(1, dtype=torch.long)))
+            except UserError as error:
+                raise UserError(f"the backbone cannot learn by the loss {loss}: {error}; {fix}") from None
 
 
 @dataclass(frozen=True)

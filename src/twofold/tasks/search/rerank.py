@@ -116,15 +116,20 @@ class RerankSystem(TrainedSystem):
 
     @property
     def longest(self) -> int:
-        """The longest pair, in tokens, with what the template adds."""
-        return self.query_tokens + self.document_tokens + 16
+        """The longest pair, in tokens, with what the template adds: at most one for each of its bytes."""
+        return self.query_tokens + self.document_tokens + len(self.template.encode()) + 16
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens in a training batch, at most."""
+        return self.batch * self.candidates * self.longest
 
     def check(self) -> None:
-        backbones.check(self.backbone, self.longest)
+        backbones.check(self.backbone, self.longest, self.batch_tokens)
 
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
-        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest)
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest, batch_tokens=self.batch_tokens)
         net, tokenizer = chosen.model, chosen.tokenizer
         causal = net.stack.causal
         separator = None if causal else tokenizer.sep

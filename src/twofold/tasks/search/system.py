@@ -88,11 +88,18 @@ class SearchSystem(TrainedSystem):
         return max(self.query_tokens, self.document_tokens)
 
     def check(self) -> None:
-        backbones.check(self.backbone, self.longest)
+        net = backbones.check(self.backbone, self.longest, self.batch * self.longest)
+        if net is not None:
+            self.suits(net)
+
+    def suits(self, backbone: SequenceModel) -> None:
+        """Refuses a backbone that cannot be trained so (UserError): what `head` does not find out."""
 
     def start(self, data: SearchData, seed: int) -> Model:
         texts = [data.documents[i] for i in data.pool("train")] + [data.queries[i] for i in data.asked("train")]
-        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest)
+        batch_tokens = self.batch * self.longest
+        chosen = backbones.choose(self.backbone, texts, seed, max_len=self.longest, batch_tokens=batch_tokens)
+        self.suits(chosen.model)
         torch.manual_seed(seed)
         net = self.network(chosen)
         for tower in map(net.tower, SIDES):
