@@ -29,7 +29,8 @@ from twofold.tasks.sequences import SequenceSystem
     simplified=(
         "six layers of width 64 on documentation in place of 18 of width 768 on code",
         "arms between the usual block and SAS-P (value maps frozen at the identity) are not offered",
-        "the residual gain of the feed-forward part is one number for each block",
+        "the residual gain of the feed-forward part is one number for each block, and starts at 0.1 at any depth",
+        "the value map of the first block, which the authors' code keeps, is left out as those of all others",
     ),
 )
 class SimplifiedTransformer(SequenceSystem):
