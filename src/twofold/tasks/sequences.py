@@ -13,13 +13,13 @@ from pydantic.dataclasses import dataclass as options
 from twofold.errors import UserError
 from twofold.objectives import Loss
 from twofold.parts import Part, Pattern, SequenceModel
+from twofold.tasks.backbone_names import SHORTEST
 from twofold.tasks.language import LanguageData, LanguageSystem, TokenBatch
 from twofold.tasks.model import Model
 from twofold.tasks.solve import MadeData, SolveData
 from twofold.tasks.solve.system import solver, solver_batches, solver_loss
 from twofold.tasks.system import BYTES, try_on_meta
 
-_SHORTEST = 8
 _ANY = 65_536
 """A length at which nothing is refused for being longer than the text."""
 
@@ -35,7 +35,7 @@ class SequenceSystem(LanguageSystem):
 
     length: int = Field(
         256,
-        ge=_SHORTEST,
+        ge=SHORTEST,
         description="tokens in a window of text; made sequences and problems are as long as they are",
     )
     dim: int = Field(128, ge=8, description="width")
@@ -58,7 +58,7 @@ class SequenceSystem(LanguageSystem):
     def reading(self, data: Any) -> Self:
         """The same with the length that inputs from `data` have, where these have one."""
         if isinstance(data, MadeData):
-            return self.changed(length=max(_SHORTEST, data.length))
+            return self.changed(length=max(SHORTEST, data.length))
         if isinstance(data, SolveData):
             return self.changed(length=max(self.length, data.length))
         return self
