@@ -24,6 +24,13 @@ def test_bootstrap_repeats_itself_and_the_seed_matters() -> None:
     assert statistics.bootstrap(data, seed=3) != statistics.bootstrap(data, seed=4)
 
 
+def test_one_item_has_a_figure_and_no_interval() -> None:
+    found = statistics.bootstrap([2.5], weights=[3.0])
+    assert found.mean == 2.5
+    assert np.isnan([found.low, found.high]).all()
+    assert np.isnan(statistics.paired_bootstrap([1.0], [3.0]).low)
+
+
 def test_bootstrap_in_pieces_is_a_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.random.default_rng(0).normal(size=50)
     whole = statistics.bootstrap(data, n=3000)

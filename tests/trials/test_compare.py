@@ -156,6 +156,7 @@ def test_a_choice_that_rests_on_little_says_so(file, tmp_path, quick) -> None:
     assert any("too few" in note for note in found["notes"]) == (0 < count < findings.FEW)
     assert any("rests on 2 " in note for note in findings.about({"share": 1.0, "raced": False}, "float32", 2))
     assert not any("rests on" in note for note in findings.about({"share": 1.0, "raced": False}, "float32", 20))
+    assert any("one test item" in note for note in findings.about({"share": 1.0, "raced": False}, "float32", tested=1))
 
 
 def test_a_run_that_took_longer_says_so(file) -> None:

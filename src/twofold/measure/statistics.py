@@ -18,8 +18,8 @@ class Interval:
 
     Args:
         mean: the estimate.
-        low: lower end.
-        high: upper end.
+        low: lower end; NaN where one observation says nothing of how others would differ.
+        high: upper end, likewise.
         level: confidence level, 0 to 1.
         n: how many observations it stands on.
     """
@@ -54,11 +54,16 @@ def bootstrap(
         weights: what each item counts for, `[items]`, above 0: the mean is `sum(weights * values) / sum(weights)`, of
             every resample too. Bits per byte of documents, weighted by their bytes, are all bits over all bytes.
 
+    Returns:
+        The interval; of one item its figure, and no ends.
+
     Raises:
         ValueError: no values, one that is not finite, or weights that are not above 0 or not as many.
     """
     data = _finite(values, "values")
     shares = None if weights is None else _weights(weights, len(data))
+    if len(data) == 1:
+        return Interval(float(data[0]), math.nan, math.nan, level, 1)
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(list(_resampled_means(data, n, seed, shares))), (tail, 1 - tail))
     return Interval(float(np.average(data, weights=shares)), float(low), float(high), level, len(data))

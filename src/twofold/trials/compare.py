@@ -343,7 +343,9 @@ class _Comparison:
         with progress.stage(f"test {arm.label}"):
             evaluation = self.task.evaluate(self._model(arm.label), self.data, "test")
         interval = statistics.bootstrap(evaluation.items, seed=self.seed, weights=evaluation.weights)
-        measured.quality = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+        measured.quality = {"mean": interval.mean}
+        if interval.n > 1:
+            measured.quality |= {"low": interval.low, "high": interval.high}
         measured.figures = evaluation.figures
         measured.tables = [asdict(table) for table in evaluation.tables]
         measured.in_use = {**_training_speed(measured.curve), **self.task.in_use(self._model(arm.label))}
@@ -374,7 +376,14 @@ class _Comparison:
             "data": self.task.describe(self.data),
             "best": str(self.out / "best") if chosen is not None else None,
             "notes": [
-                *findings.about(plan, computing.dtype(), judged, weights is not None, (self.minutes, self.spent / 60)),
+                *findings.about(
+                    plan,
+                    computing.dtype(),
+                    judged,
+                    weights is not None,
+                    (self.minutes, self.spent / 60),
+                    max(map(len, tested.values()), default=0),
+                ),
                 *self.notes,
             ],
             "budget": findings.budget(plan, self.minutes),

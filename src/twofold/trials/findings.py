@@ -79,14 +79,16 @@ def sentence(
     for other in task.baselines:
         if other in tested and other != chosen.label:
             gain = statistics.paired_bootstrap(tested[other], tested[chosen.label], seed=seed, weights=weights)
-            gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] over {other}")
+            ends = f" [{gain.low:+.3f}, {gain.high:+.3f}]" if gain.n > 1 else ""
+            gains.append(f"{gain.mean:+.3f}{ends} over {other}")
     if chosen.id in task.baselines:
         why = "nothing beat it on validation within the budget"
     else:
         why = f"it is best on validation ({metric} {chosen.validation:.3f}), or as good and faster"
     if not gains:
         return f"{chosen.label} is recommended: {why}."
-    return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}."
+    less = "" if task.direction == "higher" else " (less is better)"
+    return f"{chosen.label} is recommended: {why}; on test {', '.join(gains)}{less}."
 
 
 def about(
@@ -95,6 +97,7 @@ def about(
     judged: int = FEW,
     weighted: bool = False,
     minutes: tuple[float, float] | None = None,
+    tested: int = FEW,
 ) -> list[str]:
     """What a reader must know of how the figures were made.
 
@@ -104,6 +107,7 @@ def about(
         judged: items of the validation part that the choice rests on.
         weighted: whether long items count for more.
         minutes: the person's, and those that it took.
+        tested: items of the test part.
     """
     notes = []
     if plan["share"] < 1:
@@ -122,7 +126,10 @@ def about(
         notes.append(f"the choice rests on {judged} validation items, too few to be sure of it; more data would help")
     if weighted:
         notes.append("quality is that of all texts together (all bits over all bytes), not the mean over texts")
-    notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {dtype}")
+    if tested == 1:
+        notes.append(f"one test item is too few for intervals of quality; networks compute in {dtype}")
+    else:
+        notes.append(f"quality intervals: bootstrap over test items, 95 %; networks compute in {dtype}")
     return notes
 
 
