@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from twofold.catalog import configure
 from twofold.errors import UserError
 from twofold.parts import Mixer, Pattern
 from twofold.parts.fitting import experts_in, usual_heads
+from twofold.parts.mixers.recurrent import RingConv
 from twofold.parts.named import names
 
 
@@ -38,13 +41,55 @@ STRETCHES = {
 }
 
 
+def changed(given, new):
+    """Plain data with other values for some options, at any depth."""
+    if not isinstance(given, dict):
+        return given
+    return {key: new.get(key, changed(value, new)) for key, value in given.items()}
+
+
+def advised(text) -> dict[str, int]:
+    """The options that a message names behind `use`."""
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", text[text.index("; use ") :])}
+
+
+@pytest.mark.parametrize("longest", [32, 31, 7])
 @pytest.mark.parametrize("name", STRETCHES)
-def test_stretches_longer_than_the_text_are_refused(name) -> None:
+def test_stretches_longer_than_the_text_are_refused(name, longest) -> None:
     given = {"kind": name, **STRETCHES[name]}
-    with pytest.raises(UserError, match=r"of 33 is longer than the longest input, 32; use \w+=32 or less"):
-        network([{"mixer": given}])
+    with pytest.raises(UserError, match=f"of 33 is longer than the longest input, {longest}; use") as refused:
+        network([{"mixer": given}], max_len=longest)
     assert network([{"mixer": given}], max_len=33)
     assert network([{"mixer": given}], max_len=None)
+    new = advised(str(refused.value))
+    assert network([{"mixer": changed(given, new)}], max_len=longest)
+    with pytest.raises(UserError):  # and it is the largest of these
+        network([{"mixer": changed(given, {option: size + 1 for option, size in new.items()})}], max_len=longest)
+
+
+@pytest.mark.parametrize("name", ["summary-attention", "fixed-attention"])
+def test_a_shorter_block_has_fewer_summaries(name) -> None:
+    given = {"kind": name, "stride": 33, "summary": 20}
+    with pytest.raises(UserError, match="use stride=8 with summary=7 or less"):
+        network([{"mixer": given}], max_len=8)
+    assert network([{"mixer": {**given, "stride": 8, "summary": 7}}], max_len=8)
+    with pytest.raises(UserError, match="1 summary positions in blocks of 1; use stride=2 or more"):
+        network([{"mixer": {**given, "stride": 1, "summary": 1}}], max_len=8)
+
+
+@pytest.mark.parametrize("kernel", [2, 32])
+def test_both_odd_neighbours_of_an_even_kernel_are_named(kernel) -> None:
+    with pytest.raises(UserError, match=f"use kernel={kernel - 1} or kernel={kernel + 1}"):
+        network([{"mixer": {"kind": "centred-conv", "kernel": kernel}}])
+
+
+@pytest.mark.parametrize(("positions", "kernel", "fits"), [(8, 9, 7), (9, 11, 9), (8, 4, 7), (1, 3, 1)])
+def test_kernels_that_go_around_a_ring_are_named(positions, kernel, fits) -> None:
+    with pytest.raises(UserError, match=f"use an odd one, kernel={fits} or less"):
+        RingConv(2, positions, kernel)
+    assert RingConv(2, positions, fits)
+    with pytest.raises(UserError, match=f"kernel={fits} or less"):
+        configure("wave-rnn", positions=positions, kernel=kernel).network(19)
 
 
 def test_every_mixer_with_such_a_size_is_among_them() -> None:

@@ -76,7 +76,7 @@ def test_clips_and_rates_are_as_told() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match="lower kernel"):
+    with pytest.raises(UserError, match="kernel=3 or less"):
         configure("wave-rnn", positions=3, kernel=5).network(4)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="odd"):
         configure("wave-rnn", kernel=2).network(4)  # type: ignore[attr-defined]

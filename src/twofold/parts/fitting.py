@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twofold.errors import UserError
@@ -31,7 +31,7 @@ def check_stretches(name: str, mixer: Mixer, given: Any, longest: int | None) ->
     asked = _keys(given)
     for option, value in mixer.stretches().items():
         if option in asked:
-            check_stretch(f"mixer {name}", option, value, longest)
+            check_stretch(f"mixer {name}", option, value, longest, mixer.within)
 
 
 def _keys(given: Any) -> set[str]:
@@ -41,12 +41,20 @@ def _keys(given: Any) -> set[str]:
     return set(given).union(*map(_keys, given.values()))
 
 
-def check_stretch(where: str, option: str, value: int, longest: int | None) -> None:
-    """Refuses one number of positions that is larger than the longest input has (UserError)."""
+def check_stretch(
+    where: str,
+    option: str,
+    value: int,
+    longest: int | None,
+    within: Callable[[str, int], Mapping[str, int]] = lambda option, longest: {option: longest},
+) -> None:
+    """Refuses one number of positions that is larger than the longest input has (UserError). `within` as `Mixer` has
+    it."""
     if longest is not None and value > longest:
+        fix = " with ".join(f"{name}={size}" for name, size in within(option, longest).items())
         raise UserError(
-            f"{where}: its {option} of {value} is longer than the longest input, {longest}; use {option}={longest} "
-            f"or less, or inputs of {value} tokens"
+            f"{where}: its {option} of {value} is longer than the longest input, {longest}; use {fix} or less, or "
+            f"inputs of {value} tokens"
         )
 
 

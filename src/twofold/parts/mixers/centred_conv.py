@@ -39,7 +39,9 @@ class CentredConv(Mixer):
         super().__init__()
         at_least_one("CentredConv", dim=dim, kernel=kernel)
         if kernel % 2 == 0:
-            raise UserError(f"CentredConv: a kernel of {kernel} has no middle; use {kernel + 1}")
+            raise UserError(
+                f"CentredConv: a kernel of {kernel} has no middle; use kernel={kernel - 1} or kernel={kernel + 1}"
+            )
         self.dim, self.kernel = dim, kernel
         self.weight = nn.Parameter(torch.empty(kernel, dim).uniform_(-(kernel**-0.5), kernel**-0.5))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
@@ -65,6 +67,9 @@ class CentredConv(Mixer):
             same = segments[:, tap : tap + time] == mask.segment_ids
             y = y + wide[:, tap : tap + time] * self.weight[tap] * same[..., None].to(x.dtype)
         return y if self.bias is None else y + self.bias
+
+    def within(self, span: str, longest: int) -> dict[str, int]:
+        return {span: longest - 1 + longest % 2}
 
     def flops(self, time: int) -> int:
         return 2 * time * self.kernel * self.dim

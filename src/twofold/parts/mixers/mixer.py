@@ -82,6 +82,13 @@ class Mixer(Part, abstract=True):
                     found[name] = max(size, found.get(name, 0))
         return found
 
+    def within(self, span: str, longest: int) -> dict[str, int]:
+        """The arguments with which one of the `stretches` is as long as it may be for inputs of that length: its own,
+        first, and any other that must be smaller then."""
+        inside = (part for part in self.children() if isinstance(part, Mixer) and span in part.stretches())
+        found = (part.within(span, longest) for part in inside)
+        return min(found, key=lambda sizes: sizes[span], default={span: longest})
+
     def flops(self, time: int) -> int:
         """Multiply–adds, times two, for one row of `time` tokens."""
         raise NotImplementedError

@@ -113,7 +113,8 @@ class RingConv(Recurrent):
         at_least_one("RingConv", channels=channels, positions=positions, kernel=kernel)
         if kernel % 2 == 0 or kernel > positions:
             raise UserError(
-                f"RingConv: a kernel of {kernel} cannot go around {positions} positions; use an odd one that fits"
+                f"RingConv: a kernel of {kernel} cannot go around {positions} positions; use an odd one, "
+                f"kernel={positions - 1 + positions % 2} or less"
             )
         if start not in STARTS:
             raise UserError(f"RingConv: unknown start {start!r}; known: {', '.join(STARTS)}")

@@ -223,6 +223,9 @@ class SummaryAttention(RuledAttention):
         _summary(stride, summary)
         self.stride, self.summary = stride, summary
 
+    def within(self, span: str, longest: int) -> dict[str, int]:
+        return {span: longest} | ({} if self.summary < longest else {"summary": longest - 1})
+
     @property
     def seen(self) -> Rule:
         return Summaries(self.stride, self.summary)
@@ -374,6 +377,5 @@ def _together(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
 def _summary(stride: int, summary: int) -> None:
     at_least_one("SummaryAttention", stride=stride, summary=summary)
     if summary >= stride:
-        raise UserError(
-            f"SummaryAttention: {summary} summary positions in blocks of {stride}; use at most {max(stride - 1, 1)}"
-        )
+        fix = f"use at most {stride - 1}" if stride > 1 else f"use stride={summary + 1} or more"
+        raise UserError(f"SummaryAttention: {summary} summary positions in blocks of {stride}; {fix}")

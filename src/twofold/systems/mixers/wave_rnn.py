@@ -13,7 +13,6 @@ import torch
 from pydantic import Field
 
 from twofold.catalog import Arm, Claim, Steps, system
-from twofold.errors import UserError
 from twofold.parts import RingConv, SequenceModel
 from twofold.parts.presets import recurrent
 from twofold.tasks.solve import RecurrentSystem
@@ -52,10 +51,6 @@ class WaveRnn(RecurrentSystem):
     )
 
     def network(self, vocab: int) -> SequenceModel:
-        if self.kernel > self.positions:
-            raise UserError(
-                f"wave-rnn: a kernel of {self.kernel} does not fit a ring of {self.positions} positions; lower kernel"
-            )
         net = recurrent(vocab, RingConv(self.channels, self.positions, self.kernel, self.wave, self.activation))
         if self.entry == "solo":
             assert net.embedding.table is not None
