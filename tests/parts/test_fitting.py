@@ -165,9 +165,15 @@ def test_more_experts_than_tokens_are_refused() -> None:
     halves = {"kind": "multi-head", "heads": 2, "inner": {**MIXTURE, "router": {**MIXTURE["router"], "dim": 16}}}
     halves["inner"]["experts"] = {**MIXTURE["experts"], "dim": 16}
     assert network([{"channel": halves}], max_len=8)  # 16 halves of tokens
-    with pytest.raises(UserError, match="9 experts are more than the 8 tokens"):
+    with pytest.raises(UserError, match=r"9 experts are more than the 8 parts of tokens.*use at most 8 experts"):
         network([{"channel": halves}], max_len=4)
-    assert experts_in(halves, 8) == (9, 16)
+    assert experts_in(halves, heads=4) == (9, 2)
+    assert experts_in({key: value for key, value in halves.items() if key != "heads"}, heads=4) == (9, 4)
+
+
+def test_parts_of_tokens_count_where_the_pattern_gives_the_heads() -> None:
+    inner = {**MIXTURE, "router": {**MIXTURE["router"], "dim": 16}, "experts": {**MIXTURE["experts"], "dim": 16}}
+    assert network([{"channel": {"kind": "multi-head", "inner": inner}}], max_len=8)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +189,41 @@ def test_more_experts_than_tokens_are_refused() -> None:
 def test_systems_count_the_tokens_of_a_batch(system, options) -> None:
     sizes = {"dim": 32, "layers": 2, "length": 8, "batch": 2}
     sizes |= {} if system == "smlp" else {"heads": 2}
-    with pytest.raises(UserError, match=f"{system if system != 'smlp' else 'moe'}: .* experts are more than the"):
+    with pytest.raises(UserError, match=f"{system if system != 'smlp' else 'moe'}.*: .* experts are more than the"):
         configure(system, **sizes, **options).network(19)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "fits", "too_many"),
+    [
+        ("moe-lm", {"experts": 17}, {"experts": 16}, {"experts": 17}),
+        ("moe-lm", {"experts": 10**9}, {"experts": 16}, {"experts": 17}),
+        ("mh-moe", {"experts": 1000}, {"experts": 12}, {"experts": 13}),
+        ("mh-moe", {"experts": 10**30, "token_heads": 4}, {"experts": 12}, {"experts": 13}),
+        ("mh-moe", {"batch": 1}, {"experts": 6}, {"experts": 7}),  # the 8 that it has by default
+        ("mh-moe", {"experts": 20, "k": 2, "router": "softmax-topk"}, {"experts": 14}, {"experts": 15}),
+        (
+            "deepspeed-moe",
+            {"layers": 3, "pyramid": (4, 20, 30)},
+            {"pyramid": [4, 16, 16]},
+            {"pyramid": [4, 17, 16]},
+        ),
+        ("deepspeed-moe", {"batch": 1, "layers": 1, "pyramid": (9,)}, {"pyramid": [8]}, {"pyramid": [9]}),
+    ],
+)
+def test_the_experts_that_are_advised_are_the_most_that_fit(system, options, fits, too_many) -> None:
+    sizes = {"dim": 32, "layers": 2, "heads": 2, "length": 8, "batch": 2} | options
+    ((option, most),) = fits.items()
+    with pytest.raises(UserError, match="use " + re.escape(f"{option}={most} or less, or longer texts")):
+        configure(system, **sizes).network(19)
+    assert configure(system, **{**sizes, **fits}).network(19)
+    with pytest.raises(UserError, match="experts are more than the"):
+        configure(system, **{**sizes, **too_many}).network(19)
+
+
+@pytest.mark.parametrize("system", ["moe-lm", "deepspeed-moe"])
+def test_a_single_short_text_a_batch_has_room_for_the_usual_experts(system) -> None:
+    assert configure(system, batch=1, length=8).network(19)
 
 
 def test_other_widths_inside_a_pattern_are_refused() -> None:

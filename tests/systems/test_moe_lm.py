@@ -108,6 +108,9 @@ def test_a_dense_model_becomes_experts_that_answer_as_it_did(data) -> None:
         api.apply("moe-lm", small_model(), small_rows())
     with pytest.raises(UserError, match="layer 0 has no plain feed-forward part"):
         api.apply("moe-lm", made, small_rows(), every=1)
+    for id in IDS:  # whatever their own networks have, here experts get whole tokens
+        with pytest.raises(UserError, match=r"9 experts are more than the 8 tokens.*use experts=8 or less"):
+            api.apply(id, dense, small_rows(), every=1, experts=9, batch=1, length=8)
     with pytest.raises(UserError, match="every=3 is more than there are layers"):
         upcycle(dense.copy().net, lambda dim: Switch(dim, 2), every=3)
 

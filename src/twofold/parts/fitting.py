@@ -67,21 +67,37 @@ def stretch(where: str, option: str, given: int | None, longest: int, usual: int
     return given
 
 
-def check_experts(where: str, experts: int, tokens: int | None) -> None:
-    """Refuses more experts than a batch has tokens for them, of which some would never learn anything (UserError)."""
-    if tokens is not None and experts > tokens:
+def check_experts(where: str, experts: int, tokens: int | None, parts: int = 1, fix: str | None = None) -> None:
+    """Refuses more experts than a batch has tokens for them, of which some would never learn anything (UserError).
+
+    Args:
+        where: what has them, for the message.
+        experts: how many.
+        tokens: of a batch; None: not known.
+        parts: how many experts are given of each token, one by one.
+        fix: what to write for as many as fit; by default they are counted.
+    """
+    if tokens is not None and experts > tokens * parts:
+        given = f"{tokens * parts} {'tokens' if parts == 1 else 'parts of tokens'}"
         raise UserError(
-            f"{where}: {experts} experts are more than the {tokens} tokens that they are given at a time; use at most "
-            f"{tokens} experts, or longer texts or larger batches"
+            f"{where}: {experts} experts are more than the {given} that they are given at a time; use "
+            f"{fix or f'at most {tokens * parts} experts'}, or longer texts or larger batches"
         )
 
 
-def experts_in(given: Any, tokens: int) -> tuple[int, int]:
-    """The most experts that a channel mixer's plain data ask for, and how many (sub-)tokens these are given."""
+def experts_in(given: Any, heads: int, parts: int = 1) -> tuple[int, int]:
+    """The most experts that a channel mixer's plain data ask for, and into how many parts tokens are cut for them.
+
+    Args:
+        given: the plain data.
+        heads: into which tokens are cut where the data do not say.
+        parts: of tokens so far.
+    """
     if not isinstance(given, Mapping):
-        return 0, tokens
-    if given.get("kind") == "multi-head" and isinstance(given.get("heads"), int):
-        tokens *= given["heads"]
-    own = [value for key in ("experts", "count") if isinstance(value := given.get(key), int)]
-    found = [(max(own, default=0), tokens), *(experts_in(value, tokens) for value in given.values())]
+        return 0, parts
+    if given.get("kind") == "multi-head":
+        own = given.get("heads", heads)
+        parts *= own if isinstance(own, int) else 1
+    counts = [value for key in ("experts", "count") if isinstance(value := given.get(key), int)]
+    found = [(max(counts, default=0), parts), *(experts_in(value, heads, parts) for value in given.values())]
     return max(found, key=lambda pair: pair[0] / pair[1])

@@ -246,7 +246,8 @@ class _Maker:
         fill = {**self.fill, "hidden": hidden or (-(-8 * dim // 24) * 8 if gated else 4 * dim), "bias": False}
         name = given if isinstance(given, str) else given["kind"]
         if self.tokens is not None:
-            check_experts(f"channel mixer {name}", *experts_in(given, self.tokens))
+            experts, parts = experts_in(given, self.heads)
+            check_experts(f"channel mixer {name}", experts, self.tokens, parts)
         made = make(ChannelMixer, given, fill)
         check_width("channel mixer", name, made, dim)
         return made

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 from twofold.catalog import Arm, Claim, Saving, Steps, system
 from twofold.errors import UserError
 from twofold.parts import FFN, MoE, Part, SharedExpert, presets
+from twofold.parts.fitting import check_experts
 from twofold.systems.capacity.moe_lm import MoeLm
 
 _SIZES = {"dim": 64, "length": 128}
@@ -52,7 +53,12 @@ class DeepspeedMoe(MoeLm):
     residual: bool = Field(True, description="experts correct a shared feed-forward part of their own width")
     expert_hidden: float = Field(2.0, gt=0, description="width of an expert (and of the shared part), times dim")
 
+    def check_room(self) -> None:
+        fit = [min(count, self.tokens) for count in self.pyramid]
+        check_experts(self.id, max(self.counts), self.tokens, fix=f"pyramid={fit} or less")
+
     def mixture(self, layer: int) -> Part:
+        self.check_room()
         count, hidden = self.counts[layer // self.every], round(self.expert_hidden * self.dim)
         experts = MoE(self.routes(self.dim, count), self.stack(self.dim, hidden, count), self.capacity, self.balance)
         if not self.residual:

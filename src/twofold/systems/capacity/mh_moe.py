@@ -5,7 +5,8 @@ Huang et al. 2024, "MH-MoE: Multi-Head Mixture-of-Experts", https://arxiv.org/ab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError
 from twofold.parts import FFN, ChannelMixer, MoE, MultiHead, Part, SharedExpert, presets
+from twofold.parts.fitting import check_experts
 from twofold.systems.capacity.moe_lm import MoeLm
 
 
@@ -106,7 +108,16 @@ class MhMoe(MoeLm):
             self.dim, self.token_heads, self.k, self.experts, hidden, int(self.head_map) + int(self.merge_map)
         )
 
+    def check_room(self) -> None:
+        def count(experts: int) -> int:
+            return replace(self, experts=experts).sizes.experts  # type: ignore[call-arg]
+
+        most = bisect_right(range(1, min(self.experts, 2**31) + 1), self.tokens * self.token_heads, key=count)
+        where = f"{self.id} with experts={self.experts}"
+        check_experts(where, self.sizes.experts, self.tokens, self.token_heads, f"experts={most} or less")
+
     def mixture(self, layer: int) -> Part:
+        self.check_room()
         sizes, dim = self.sizes, self.dim // self.token_heads
         inner = MoE(
             self.routes(dim, sizes.experts),

@@ -71,6 +71,7 @@ class MoeLm(Decoder, Change, Analysis):
 
     def mixture(self, layer: int) -> Part:
         """The channel mixer of a layer that has experts."""
+        self.check_room()
         return MoE(
             self.routes(self.dim, self.experts),
             self.stack(self.dim, round(self.expert_hidden * self.dim), self.experts),
@@ -78,13 +79,21 @@ class MoeLm(Decoder, Change, Analysis):
             self.balance,
         )
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of a batch."""
+        return self.batch * self.length
+
+    def check_room(self) -> None:
+        """Refuses more experts than a batch has tokens, or parts of them (UserError)."""
+        check_experts(self.id, self.experts, self.tokens, fix=f"experts={self.tokens} or less")
+
     def routes(self, dim: int, experts: int) -> Router:
         """The router of tokens, or of parts of them, `dim` wide.
 
         Raises:
-            UserError: more experts than a batch has (parts of) tokens, or routers that take another k.
+            UserError: routers that take another k.
         """
-        check_experts(self.id, experts, self.batch * self.length * max(1, self.dim // dim))
         if self.router == "softmax-topk":
             return TopK(dim, experts, self.k)
         if self.k != 1:
@@ -112,6 +121,7 @@ class MoeLm(Decoder, Change, Analysis):
         """
         if not isinstance(model, LanguageModel):
             raise UserError(f"moe-lm makes experts of language models, and this is one for {model.task}; give another")
+        MoeLm.check_room(self)  # experts on whole tokens, whatever the kind that is trained anew has
         torch.manual_seed(seed)
         made = model.copy()
         count = upcycle(made.net, lambda dim: self.routes(dim, self.experts), self.every, self.capacity, self.balance)
