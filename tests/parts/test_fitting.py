@@ -226,6 +226,41 @@ def test_a_single_short_text_a_batch_has_room_for_the_usual_experts(system) -> N
     assert configure(system, batch=1, length=8).network(19)
 
 
+@pytest.mark.parametrize(("dim", "heads"), [(36, 4), (100, 3), (50, 4)])
+@pytest.mark.parametrize(
+    ("system", "options"),
+    [
+        ("swan-gpt", {}),
+        ("yoco", {}),
+        ("yoco", {"self_mixer": "retention"}),
+        ("yoco", {"kv_heads": 1}),
+        ("masformer", {}),
+        ("abbie", {}),
+        ("combiner", {}),
+        ("simplified-transformer", {}),
+        ("genai-math", {}),
+        ("entp", {}),
+        ("urpe", {}),
+        ("sparse-transformer", {}),
+        ("backbone", {"backbone": [{"mixer": "gated-retention"}]}),
+        ("backbone", {"backbone": [{"mixer": "attention", "position": {"kind": "rope", "fraction": 0.4}}]}),
+    ],
+)
+def test_widths_and_heads_that_systems_advise_are_their_options_and_can_be(system, options, dim, heads) -> None:
+    sizes = {"dim": dim, "heads": heads, "layers": 4} | options
+    try:
+        configure(system, **sizes).network(19)
+    except UserError as refused:
+        text = str(refused)
+        found = re.findall(r"(\w+)=(\d+)", text[text.index("; use ") :])
+        assert found
+        for option, value in found:
+            assert configure(system, **{**sizes, option: int(value)}).network(19), (option, value)
+    else:
+        assert system in ("urpe", "sparse-transformer")  # no rotary positions: heads may be of odd width
+        assert dim % heads == 0
+
+
 def test_other_widths_inside_a_pattern_are_refused() -> None:
     with pytest.raises(
         UserError, match=r"mixer ssd is 64 wide.* 32; leave its dim out, or write \{mixer: ssd, dim: 64"

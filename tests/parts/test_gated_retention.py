@@ -80,9 +80,12 @@ def test_what_it_remembers_is_one_state_a_head() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 25, "heads": 3}, "use dim=24"),
-        ({"dim": 15, "heads": 3}, "head"),
-        ({"temperature": 0.0}, "above 0"),
+        ({"dim": 25, "heads": 3}, "use dim=30"),
+        ({"dim": 30, "heads": 6}, "Rope can turn in pairs; use dim=36 or heads=5"),
+        ({"temperature": 0.0}, "use a number above 0, such as temperature=16"),
+        ({"temperature": -1.0}, "temperature=16"),
+        ({"temperature": float("nan")}, "temperature=16"),
+        ({"temperature": float("inf")}, "temperature=16"),
         ({"chunk": 0}, "chunk"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from twofold.parts import (
     T5Bias,
     TokenEmbedding,
 )
-from twofold.parts.positions import alibi_slopes, named, without_queries
+from twofold.parts.positions import Reciprocal, alibi_slopes, named, without_queries
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -129,6 +130,30 @@ def test_logits_depend_on_distance_alone(position):
     assert isinstance(position, T5Bias) or not torch.allclose(matrices[0], bent, atol=1e-3)
 
 
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.75, 0.1, 0.01, 1 / 3])
+def test_the_next_width_that_can_be_turned_is_the_smallest(fraction) -> None:
+    rope = Rope(fraction=fraction)
+    fit = [width for width in range(1, 600) if int(width * fraction) >= 2 and int(width * fraction) % 2 == 0]
+    for least in range(1, 250):
+        assert rope.head_width(least) == next(width for width in fit if width >= least)
+
+
+@pytest.mark.parametrize("position", [None, Sinusoid(), Rope(), Rope(fraction=0.5), Reciprocal(4, Rope(fraction=0.3))])
+@pytest.mark.parametrize(("dim", "heads"), [(97, 4), (100, 4), (36, 4), (10, 4), (2, 4), (68, 4), (35, 4)])
+def test_the_sizes_that_are_advised_can_be(position, dim, heads) -> None:
+    try:
+        Attention(dim, heads, position=position)
+    except UserError as refused:
+        text = str(refused)
+        assert text.startswith(f"Attention: dim {dim} does not divide into {heads} heads")
+        advised = [{key: int(value)} for key, value in re.findall(r"(\w+)=(\d+)", text)]
+        assert advised
+        for sizes in advised:
+            if "heads" in sizes and isinstance(position, Reciprocal):
+                position = Reciprocal(sizes["heads"], position.base)
+            Attention(**{"dim": dim, "heads": heads, **sizes}, position=position)
+
+
 def test_learned_refuses_what_it_has_not_learned():
     embedding = TokenEmbedding(10, 8, Learned(4, 8))
     ids = torch.zeros(1, 5, dtype=torch.long)
@@ -140,8 +165,14 @@ def test_learned_refuses_what_it_has_not_learned():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Attention(12, 4, position=Rope()), "head of 3"),
-        (lambda: Attention(16, 3), "dim 16 does not divide into 3 heads; use dim=15 or give head_dim=5"),
+        (
+            lambda: Attention(12, 4, position=Rope()),
+            "that position Rope can turn in pairs; use dim=16 or heads=3",
+        ),
+        (lambda: Attention(12, 4, head_dim=3, position=Rope()), "3 features of a head of 3 turn; use head_dim=4"),
+        (lambda: Attention(16, 3), "dim 16 does not divide into 3 heads; use dim=18 or heads=2"),
+        (lambda: Attention(18, 4, kv_heads=2, position=Rope()), "18 does not divide into 4 heads; use dim=24"),
+        (lambda: Attention(36, 4, kv_heads=2, position=Rope()), "use dim=40 or heads=2"),
         (lambda: Attention(16, 4, kv_heads=3), "4 heads do not divide into 3 kv_heads"),
         (lambda: Attention(16, 4, position=Alibi(2)), "Alibi has 2 heads and the attention 4"),
         (lambda: Attention(16, 4, position=T5Bias(8)), "T5Bias has 8 heads"),

@@ -102,5 +102,7 @@ def test_what_cannot_be_is_refused() -> None:
         mixer()(inputs(5), Mask.window(2))
     with pytest.raises(UserError, match="use rope or none"):
         Combiner(16, 2, position=Alibi(2))
-    with pytest.raises(UserError, match="even head_dim"):
+    with pytest.raises(UserError, match="use head_dim=6"):
         Combiner(15, 3, head_dim=5)
+    with pytest.raises(UserError, match="use dim=18"):
+        Combiner(15, 3)

@@ -18,7 +18,17 @@ from twofold.parts.linear import linear as make_linear
 from twofold.parts.linear import linear_flops
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.positions import Alibi, Learned, NoPosition, NtkStretch, Position, Rope, Sinusoid, T5Bias
+from twofold.parts.positions import (
+    Alibi,
+    Learned,
+    NoPosition,
+    NtkStretch,
+    Position,
+    Rope,
+    Sinusoid,
+    T5Bias,
+    width_of_heads,
+)
 from twofold.parts.rules import Places
 
 _CAUSAL: dict[bool | None, Literal["yes", "no", "both"]] = {None: "both", True: "yes", False: "no"}
@@ -79,20 +89,16 @@ class Attention(Mixer):
         super().__init__()
         name = type(self).__name__
         at_least_one(name, dim=dim, heads=heads, kv_heads=kv_heads, head_dim=head_dim)
-        if head_dim is None and dim % heads:
-            raise UserError(
-                f"{name}: dim {dim} does not divide into {heads} heads; "
-                f"use dim={dim // heads * heads or heads} or give head_dim={max(dim // heads, 1)}"
-            )
         self.dim, self.heads = dim, heads
         self.kv_heads = heads if kv_heads is None else kv_heads
-        self.head_dim = dim // heads if head_dim is None else head_dim
         if heads % self.kv_heads:
             raise UserError(
                 f"{name}: {heads} heads do not divide into {self.kv_heads} kv_heads; "
                 f"use kv_heads={math.gcd(heads, self.kv_heads)} or kv_heads={heads}"
             )
         self.position = NoPosition() if position is None else position
+        groups = 1 if kv_heads is None else kv_heads
+        self.head_dim = head_dim or width_of_heads(name, dim, heads, self.position, groups)
         self.position.check(dim=dim, heads=heads, head_dim=self.head_dim)
         self.max_len = self.position.max_len
         self.causal = _CAUSAL[causal]

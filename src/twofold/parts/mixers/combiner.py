@@ -76,7 +76,8 @@ class Combiner(Attention):
         super().__init__(dim, heads, None, head_dim, position, causal=causal)
         at_least_one("Combiner", width=width)
         if self.head_dim % 2:
-            raise UserError(f"Combiner: heads are {self.head_dim} wide; use an even head_dim")
+            fit = f"dim={dim + heads}" if head_dim is None else f"head_dim={head_dim + 1}"
+            raise UserError(f"Combiner: heads are {self.head_dim} wide, and must be of even width; use {fit}")
         if (
             self.position.after_softmax
             or self.position.bias(torch.zeros(1, 1).long(), torch.zeros(1, 1).long()) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,7 +17,7 @@ from twofold.parts.caches import Cache, StackCache
 from twofold.parts.linear import Dense
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
-from twofold.parts.positions import Rope
+from twofold.parts.positions import Rope, width_of_heads
 from twofold.parts.scans import decayed, decayed_matrix, decayed_step
 from twofold.parts.states import StateCache, document_starts
 
@@ -39,7 +40,7 @@ class GatedRetention(Mixer):
         chunk: positions that are mixed by one matrix; changes speed only.
 
     Raises:
-        UserError: a width that does not divide into heads of an even size.
+        UserError: a width that does not divide into heads of an even size, or a temperature of zero or less.
     """
 
     causal = "yes"
@@ -51,15 +52,14 @@ class GatedRetention(Mixer):
     def __init__(self, dim: int, heads: int, temperature: float = 16.0, chunk: int = 64) -> None:
         super().__init__()
         at_least_one("GatedRetention", dim=dim, heads=heads, chunk=chunk)
-        if dim % heads:
-            fit = dim // heads * heads or heads
-            raise UserError(f"GatedRetention: dim {dim} does not divide into {heads} heads; use dim={fit}")
-        if temperature <= 0:
-            raise UserError(f"GatedRetention: temperature is {temperature}; it must be above 0")
-        self.dim, self.heads, self.head_dim = dim, heads, dim // heads
-        self.temperature, self.chunk = temperature, chunk
+        if not 0 < temperature < math.inf:
+            raise UserError(
+                f"GatedRetention: temperature is {temperature}; use a number above 0, such as temperature=16"
+            )
         self.position = Rope()
-        self.position.check(dim=dim, heads=heads, head_dim=self.head_dim)
+        self.dim, self.heads = dim, heads
+        self.head_dim = width_of_heads("GatedRetention", dim, heads, self.position)
+        self.temperature, self.chunk = temperature, chunk
         self.query, self.key, self.value, self.gate, self.out = (Dense(dim, dim, bias=False) for _ in range(5))
         self.decay = Dense(dim, heads, bias=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twofold.errors import UserError, unknown
 from twofold.parts.positions.absolute import AxisPositions, Interpolated, Learned, Sinusoid
-from twofold.parts.positions.base import NoPosition, Position, without_queries
+from twofold.parts.positions.base import NoPosition, Position, width_of_heads, without_queries
 from twofold.parts.positions.relative import Alibi, Harmonic, T5Bias, alibi_slopes, harmonic
 from twofold.parts.positions.rope import LinearStretch, Llama3Stretch, NtkStretch, Rope, Stretch
 from twofold.parts.positions.scaled import LogScale, Reciprocal, Urpe
@@ -32,6 +32,7 @@ __all__ = [
     "alibi_slopes",
     "harmonic",
     "named",
+    "width_of_heads",
     "without_queries",
 ]
 

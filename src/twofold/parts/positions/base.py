@@ -36,6 +36,10 @@ class Position(Part, abstract=True):
     def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
         """Refuses sizes that this position cannot serve (UserError)."""
 
+    def head_width(self, least: int) -> int:
+        """The smallest width of a head, `least` or more, that this position can serve."""
+        return least
+
     def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
         """States with their positions added."""
         return x
@@ -98,6 +102,9 @@ class Over(Position, abstract=True):
             )
         self.base.check(dim, heads, head_dim)
 
+    def head_width(self, least: int) -> int:
+        return self.base.head_width(least)
+
     def embed(self, x: Float[Tensor, "batch time dim"], positions: Positions) -> Float[Tensor, "batch time dim"]:
         return self.base.embed(x, positions)
 
@@ -115,6 +122,36 @@ class Over(Position, abstract=True):
 
     def extend(self, length: int) -> None:
         self.base.extend(length)
+
+
+def width_of_heads(part: str, dim: int, heads: int, position: Position, groups: int = 1) -> int:
+    """How wide heads are that share the features evenly.
+
+    Args:
+        part: whose they are, for the message.
+        dim, heads: what is shared, and by how many.
+        position: what they carry.
+        groups: that the heads must divide into.
+
+    Raises:
+        UserError: heads of unequal width, or of one that the position cannot serve; it names a width and, where there
+            is one, a smaller number of heads that can be.
+    """
+
+    def serves(count: int) -> bool:
+        return dim % count == 0 and position.head_width(dim // count) == dim // count
+
+    if serves(heads):
+        return dim // heads
+    width = -(-dim // heads)
+    # Even ones are named, which other layers and positions of the states may ask for.
+    fits = [f"dim={heads * position.head_width(width + width % 2)}"]
+    fewer = (count for count in range(min(heads - 1, dim), 0, -1) if dim % (2 * count) == count % groups == 0)
+    fits += [f"heads={count}" for count in fewer if serves(count)][:1]
+    which = "" if dim % heads else f" that position {type(position).__name__} can turn in pairs"
+    raise UserError(
+        f"{part}: dim {dim} does not divide into {heads} head{'s' * (heads > 1)}{which}; use {' or '.join(fits)}"
+    )
 
 
 def without_queries(mixer: str, position: Position) -> None:

@@ -122,11 +122,17 @@ class Rope(Position):
         self._last: _Tables | None = None
 
     def check(self, dim: int, heads: int | None = None, head_dim: int | None = None) -> None:
-        if head_dim is not None and (turned := int(head_dim * self.fraction)) % 2 + (turned < 2):
+        if head_dim is not None and (fit := self.head_width(head_dim)) != head_dim:
             raise UserError(
-                f"position Rope turns pairs, and {turned} features of a head of {head_dim} turn; "
-                f"use an even head_dim (head_dim={head_dim + head_dim % 2}) or another fraction"
+                f"position Rope turns pairs, and {int(head_dim * self.fraction)} features of a head of {head_dim} "
+                f"turn; use head_dim={fit}"
             )
+
+    def head_width(self, least: int) -> int:
+        turned = max(2, int(least * self.fraction))
+        turned += turned % 2
+        width = max(least, int(turned / self.fraction))
+        return width if int(width * self.fraction) >= turned else width + 1
 
     def rotate(self, q: Tensor, k: Tensor, positions_q: Positions, positions_k: KeyPositions) -> tuple[Tensor, Tensor]:
         return self.turn(q, positions_q), self.turn(k, positions_k)
