@@ -9,7 +9,7 @@ import pytest
 
 from twofold.catalog import Steps, configure
 from twofold.data.made import sequences
-from twofold.data.made.count3 import by_pairs, by_table
+from twofold.data.made.count3 import Count3, by_pairs, by_table
 from twofold.errors import UserError
 from twofold.tasks import task
 
@@ -49,6 +49,13 @@ def test_a_case_by_hand(solve) -> None:
     assert solve(np.array([[1, 1, 2]])).tolist() == [1]  # (3, 3)
     assert solve(np.array([[2, 2, 2]])).tolist() == [0]  # all nine
     assert solve(np.array([[2, 2, 2]]), 2).tolist() == [1]  # all nine, modulo 2
+
+
+@pytest.mark.parametrize("solve", SOLUTIONS)
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint64])
+def test_small_integers_do_not_wrap_around(solve, kind) -> None:
+    tokens = np.random.default_rng(0).integers(0, 128, (20, 7))
+    assert solve(tokens.astype(kind)).tolist() == [counted(row, 7) for row in tokens.tolist()]
 
 
 def test_solutions_agree_at_full_length() -> None:
@@ -118,6 +125,11 @@ def test_the_same_seed_gives_the_same_sequences() -> None:
 def test_unfit_sizes_are_refused(text, message) -> None:
     with pytest.raises(UserError, match=message):
         sequences.parse(text)
+
+
+def test_a_modulus_below_zero_is_refused_from_python_too() -> None:
+    with pytest.raises(UserError, match="modulus is -1; it must be at least 2, or 0"):
+        Count3(modulus=-1)
 
 
 @pytest.mark.parametrize("id", ["entp", "backbone"])

@@ -51,11 +51,32 @@ def test_what_cannot_be_taken_back_is_refused_before_anything_is_computed() -> N
     with pytest.raises(UserError, match="draft network's cache cannot take tokens back"):
         speculate(lambda: patches, lambda: plain, PROMPT, 4)
     with pytest.raises(UserError, match="use ahead=15 or less"):
-        speculate(lambda: plain, lambda: ssd, PROMPT, 4, ahead=16)
+        speculate(lambda: plain, lambda: ssd, PROMPT, 17, ahead=16)
+    with pytest.raises(UserError, match="limit is -1; give a number of tokens to add, at least 0"):
+        speculate(lambda: plain, lambda: plain, PROMPT, -1)
+    short = configure("bert", dim=16, heads=2, layers=1, length=25).network(19).eval()
+    short.register_forward_pre_hook(lambda *_: ran.append(1))
+    for draft, check, role in ((short, plain, "draft"), (plain, short, "check")):
+        with pytest.raises(UserError, match=f"need 26 positions, the {role} network has 25; shorten either"):
+            speculate(lambda net=draft: net, lambda net=check: net, PROMPT, 4)
+    hydra = Pattern.read([{"mixer": given("hydra")}], dim=16, heads=2).network(19).eval()
+    for draft, check, role in ((hydra, plain, "draft"), (plain, hydra, "check")):
+        with pytest.raises(UserError, match=rf"the {role} network cannot go token by token \(.*\); use one of"):
+            speculate(lambda net=draft: net, lambda net=check: net, PROMPT, 4)
     with pytest.raises(UserError, match="at least 1"):
         speculate(lambda: plain, lambda: plain, PROMPT, 4, ahead=0)
     assert not ran
     assert speculate(lambda: plain, lambda: ssd, PROMPT, 4, ahead=15).ids
+
+
+def test_no_more_drafts_are_asked_of_a_cache_than_fit_the_limit() -> None:
+    plain, ssd = network("attention"), network(given("ssd"))
+    patches = configure("mblm").small().network(19).eval()
+    for checker, limit in ((ssd, 3), (ssd, 16), (patches, 1), (patches, 0), (plain, 0)):
+        expected = generate(checker, [PROMPT], limit).ids[0].tolist()
+        assert len(expected) == limit
+        for draft in (plain, checker):
+            assert speculate(lambda net=draft: net, lambda net=checker: net, PROMPT, limit, ahead=16).ids == expected
 
 
 def test_a_refused_rewind_leaves_all_layers_where_they_were() -> None:

@@ -286,6 +286,7 @@ def test_other_widths_inside_a_pattern_are_refused() -> None:
         ({"mixer": "ssd"}, "this is one layer; put it into brackets"),
         ({"shared": [{}]}, "this is one layer; put it into brackets"),
         ([{"shared": [{"conv": 3}]}], "leave conv out"),
+        ({"layers": [{"shared": [{}, {}]}], "conv": 3}, "leave conv out"),
     ],
 )
 def test_entries_of_another_kind_are_refused(given, message) -> None:

@@ -50,21 +50,23 @@ def speculate(
             roles at different widths.
         check: gives the network whose greedy choice counts, likewise.
         prompt: at least one token.
-        limit: how many tokens to add at most.
+        limit: how many tokens to add at most, none at 0.
         ahead: tokens that are proposed at a time, at least 1.
         stop: ids that end the text.
 
     Raises:
-        UserError: an empty prompt, nothing to propose, or a cache that cannot take so many tokens back; before anything
-            is computed.
+        UserError: an empty prompt, nothing to propose, more tokens than a network has positions for, or a network
+            without a cache, or with one that cannot take so many tokens back; before anything is computed.
     """
     if not len(prompt):
         raise UserError("the prompt is empty; give at least one token, such as the start token")
     if ahead < 1:
         raise UserError(f"ahead is {ahead}; propose at least 1 token at a time")
+    if limit < 0:
+        raise UserError(f"limit is {limit}; give a number of tokens to add, at least 0")
     known = list(prompt)
-    room = len(known) + limit
-    drafts, checked = _cache("draft", draft(), room, ahead), _cache("check", check(), room, ahead)
+    room, most = len(known) + limit, max(0, min(ahead, limit - 1))  # the last token is the checker's alone
+    drafts, checked = _cache("draft", draft(), room, most), _cache("check", check(), room, most)
     if len(known) > 1:  # in a call of its own: a state goes back only into short ones
         for net, cache in ((draft, drafts), (check, checked)):
             _logits(net(), cache, known[:-1])
@@ -84,23 +86,32 @@ def speculate(
             if token in stop:
                 return Speculated(known[len(prompt) :], drafted, accepted, checks)
         for cache in (drafts, checked):
-            cache.rewind(max(0, cache.length - len(known) + 1))
+            if (wrong := cache.length - len(known) + 1) > 0:
+                cache.rewind(wrong)
     return Speculated(known[len(prompt) :], drafted, accepted, checks)
 
 
-def _cache(role: str, net: SequenceModel, room: int, ahead: int) -> StackCache:
-    """A cache from which every draft can be taken back (UserError)."""
-    made = net.new_cache(1, room)
-    if made.back is None or made.back > ahead:
+def _cache(role: str, net: SequenceModel, room: int, most: int) -> StackCache:
+    """A cache for `room` tokens from which calls of `most` drafts can be taken back (UserError)."""
+    if net.max_len is not None and room > net.max_len:
+        raise UserError(
+            f"prompt and new tokens need {room} positions, the {role} network has {net.max_len}; shorten either"
+        )
+    others = "use one of attention, windows, convolutions or recurrent states"
+    try:
+        made = net.new_cache(1, room)
+    except UserError as reason:
+        raise UserError(f"the {role} network cannot go token by token ({reason}); {others}") from reason
+    if made.back is None or made.back > most or most == 0:
         return made
     if made.back < 2:
         raise UserError(
-            f"the {role} network's cache cannot take tokens back, which drafts need; use one of attention, windows, "
-            "convolutions or recurrent states, or generate without drafts"
+            f"the {role} network's cache cannot take tokens back, which drafts need; {others}, or generate without "
+            "drafts"
         )
     raise UserError(
-        f"the {role} network's cache takes back tokens of calls of at most {made.back}, and ahead={ahead} makes calls "
-        f"of {ahead + 1}; use ahead={made.back - 1} or less"
+        f"the {role} network's cache takes back tokens of calls of at most {made.back}, and ahead={most} makes calls "
+        f"of {most + 1}; use ahead={made.back - 1} or less"
     )
 
 

@@ -52,7 +52,8 @@ class Pattern:
         heads: of mixers that have some (default: one for each 32 features).
         norm: a name of `NORMS`.
         position: of the embedding, such as learned or sinusoid; layers then have none unless they say so.
-        conv: as in the entries, for all that do not say.
+        conv: as in the entries, for all that do not say, but for `shared` ones: their keys and values are made once,
+            before any mixer could read through a convolution.
         hidden: width inside channel mixers (default: 4 dim; gated: 8/3 dim, rounded up to a multiple of 8).
         tied: whether a language head uses the embedding's matrix.
     """
@@ -92,6 +93,8 @@ class Pattern:
         for name, least in (("dim", 1), ("heads", 1), ("hidden", 1), ("conv", 0)):
             if (size := getattr(made, name)) is not None and size < least:
                 raise UserError(f"a pattern's {name} is {size}; it must be at least {least}")
+        if made.conv and all("shared" in entry for entry in made.layers):
+            raise UserError("layers that share keys and values read no convolution of their own; leave conv out")
         return made
 
     def resized(self, dim: int) -> Pattern:

@@ -24,6 +24,7 @@ def by_pairs(tokens: Int[np.ndarray, "rows n"], modulus: int | None = None) -> I
         tokens: at least one in a row, none negative.
         modulus: a fixed one in place of n.
     """
+    tokens = tokens.astype(np.int64)  # sums of small integers would wrap around
     m = modulus or tokens.shape[1]
     newest, count = tokens[:, -1], np.zeros(len(tokens), np.int64)
     for first in tokens.T:
@@ -38,6 +39,7 @@ def by_table(tokens: Int[np.ndarray, "rows n"], modulus: int | None = None) -> I
     Args:
         tokens, modulus: as in `by_pairs`.
     """
+    tokens = tokens.astype(np.int64)
     m = modulus or tokens.shape[1]
     rows = m * np.arange(len(tokens))[:, None]
     table = np.bincount((rows + tokens % m).ravel(), minlength=m * len(tokens))
@@ -73,8 +75,10 @@ class Count3:
                 f"count3 with time={self.time}: prefix is {self.prefix}; it must be at least 1 and at most time, as in "
                 f"count3(time={max(4, self.time)}, prefix={max(1, self.time // 4)})"
             )
-        if self.modulus == 1:
-            raise UserError("count3: modulus is 1; it must be at least 2, or 0 for the number of tokens so far")
+        if self.modulus < 0 or self.modulus == 1:
+            raise UserError(
+                f"count3: modulus is {self.modulus}; it must be at least 2, or 0 for the number of tokens so far"
+            )
         if self.random not in (0, 1):
             raise UserError(f"count3: random is {self.random}; it must be 0 or 1")
 
