@@ -154,8 +154,8 @@ class MhMoe(MoeLm):
         metric="bits_per_byte",
         direction="lower",
         by=0.005,
-        budget=Steps(150),
-        repeats=3,
+        budget=Steps(300),
+        repeats=5,
         setting={"texts": 100},
         side=(
             Arm("decoder", dim=64, length=128, tokenizer="bpe", vocab=1024),
