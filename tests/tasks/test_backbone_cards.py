@@ -100,6 +100,30 @@ def test_it_says_the_positions_that_it_takes(name: str) -> None:
     assert takes("none")
 
 
+@pytest.mark.parametrize("name", [*backbones.PRESETS, "minilm"])
+def test_a_system_with_the_name_of_a_backbone_says_how_to_see_and_use_that(name: str, capsys) -> None:
+    assert main(["show", name]) == 0
+    said = capsys.readouterr().out.partition(f"The backbone that is called {name} too")[2].split("\n")
+    commands = [line.strip() for line in said if line.strip()]
+    if name != "minilm":
+        first = commands.pop(0)
+        assert first == f"twofold show {name}-4x128"
+        assert main(first.split()[1:]) == 0
+        assert "Blocks" in capsys.readouterr().out
+    assert commands
+    for command in commands:
+        made(command)
+
+
+@pytest.mark.parametrize("name", layered())
+def test_positions_that_are_drawn_are_told_of(name: str) -> None:
+    network = api.show(f"{name}-4x64")["network"]
+    if any("(rope)" in line for line in network["blocks"]):
+        assert "rope" in network["positions"] or network["positions"].startswith("all")
+    if name in ("retention", "gated-retention"):
+        assert network["positions"].endswith("it has its own rope and takes no other")
+
+
 def test_where_a_name_alone_says_too_little_its_layers_are_shown() -> None:
     card = api.show("local-attention-2x64")
     assert "[{mixer: {kind: local-attention, window: 64}, times: 2}]" in card["note"]

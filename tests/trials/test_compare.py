@@ -20,7 +20,7 @@ from twofold.tasks.examples import small_rows
 from twofold.tasks.inputs import keeping, kept_here
 from twofold.training import History
 from twofold.trials import findings, pilot, plan
-from twofold.trials.arms import choose, parse, split_arms
+from twofold.trials.arms import Place, Typed, choose, parse, split_arms
 from twofold.trials.compare import compare
 
 SMALL = "gtr(backbone=t5-1x32, query_tokens=8, document_tokens=16, batch=8, lr=0.003)"
@@ -366,6 +366,45 @@ def test_too_few_minutes_cut_the_pool_and_say_so() -> None:
 def test_race_budget_spends_what_there_is() -> None:
     each = plan.race_budget(100.0, 8)
     assert 8 * each * 0.25 + 4 * each * 0.25 + 2 * each * 0.5 == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": [{"mixer": "ssd", "times": 2}, {"mixer": {"kind": "attention", "heads": 4}, "channel": "none"}]},
+        {"template": "Query: {query}, Document: {document}"},
+        {"a": None, "b": True, "c": "true", "d": "null", "e": 1e-5, "f": "1e-5", "g": "", "h": "2020-01-01", "i": -1},
+        {"linear": {"ffn": "lowrank(0.25)", "a b": ["x, y", "]"]}, "empty": [{}], "deep": [[1, 2], ["1"]]},
+        {"a": "b (c", "d": "it's", "e": 'say "hi", you', "f": "two\nlines", "g": "''", "h": "\\", "i": " ü ☃"},
+    ],
+)
+def test_a_label_is_typed_again_as_the_same_arm(options: dict, tmp_path) -> None:
+    arm = Typed("gtr", **options)
+    assert parse(arm.label) == arm
+    assert split_arms(f"bm25,{arm.label},gtr(x='a,)')") == ["bm25", arm.label, "gtr(x='a,)')"]
+    Place(tmp_path, arm)
+
+
+def test_labels_of_plain_options_are_short() -> None:
+    assert parse("gtr(temperature=0.1, backbone=t5-1x64)").label == "gtr (temperature=0.1, backbone=t5-1x64)"
+    assert parse("backbone(backbone=[{mixer: ssd}])").label == "backbone (backbone=[{mixer: ssd}])"
+    assert parse("gtr(document_prefix=it's, linear=f(1,2))").options == {"document_prefix": "it's", "linear": "f(1,2)"}
+
+
+def test_every_arm_has_a_folder_of_its_own(tmp_path) -> None:
+    long = [{"mixer": "ssd", "times": n} for n in range(1, 30)]
+    arms = [parse(f"a({option})") for option in ("x=1", "x=-1", "x='1'", "x=[1]")]
+    arms += [Typed("a", x=long), Typed("a", x=long[:-1]), Typed("a")]
+    assert len({Place(tmp_path, arm).folder for arm in arms}) == len(arms)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("gtr(backbone=[{a)", r"cannot read backbone=\[\{a of gtr as YAML"), ("gtr(lr=1, lr=2)", "option lr twice")],
+)
+def test_arms_that_cannot_be_read(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse(text)
 
 
 def test_arms_as_written() -> None:

@@ -22,7 +22,7 @@ def list(task: str | None = None, kind: str | None = None, family: str | None = 
     Returns:
         Cards, in the order of family and id: `id`, `title`, `kind`, `family`, `tasks`, `summary`, `options` (JSON
         schema by name), and where there is one `also` (other kinds it can be used as), `number`, `source`, `year`,
-        `claim` and `verdict`.
+        `claim`, `verdict` and `namesake` (commands for the backbone that has the same name).
 
     Raises:
         UserError: a task, kind or family that no card has; names the nearest.

@@ -34,6 +34,8 @@ def build() -> dict[str, str]:
         drawn = cls.sketch() if hasattr(cls, "sketch") else None
         if drawn is not None:
             entry["network"] = drawn
+        if namesake := cls.namesake() if hasattr(cls, "namesake") else []:
+            entry["namesake"] = namesake
         families.setdefault(card.family, []).append(entry)
     return {name: json.dumps(cards, indent=1, ensure_ascii=False) + "\n" for name, cards in families.items()}
 

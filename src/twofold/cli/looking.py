@@ -73,6 +73,7 @@ def show(arguments: Namespace) -> None:
     _show_lines("Simpler than the paper", card.get("simplified", ()))
     _show_lines("Use", _uses(card))
     _show_lines("Use as a backbone", (card.get("network") or {}).get("use", ()))
+    _show_lines(f"The backbone that is called {card['id']} too", card.get("namesake", ()))
 
 
 def cite(arguments: Namespace) -> None:

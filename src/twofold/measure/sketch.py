@@ -19,6 +19,7 @@ from twofold.parts import (
     EncoderDecoder,
     Hierarchy,
     Loop,
+    Mixer,
     NextToken,
     PatchStage,
     SequenceModel,
@@ -29,6 +30,7 @@ from twofold.parts import (
     Vcc,
 )
 from twofold.parts.named import kebab
+from twofold.parts.positions import NoPosition
 from twofold.parts.stack import Bare, Parallel, PostNorm, PreNorm, Sandwich, Shaped, ShapedParallel, Single
 
 LENGTHS = (512, 2_048, 8_192)
@@ -161,9 +163,14 @@ def _named(mixer: Any) -> str:
         return f"causal-conv {mixer.conv.kernel} ─ {_named(mixer.mixer)}"
     if isinstance(mixer, TwoWay):
         return f"two-way {_named(mixer.inner)}"
+    position = _position(mixer)
+    return kebab(type(mixer).__name__) + (f" ({position})" if position else "")
+
+
+def _position(mixer: Any) -> str:
+    """The name of a mixer's own position; empty: it has none."""
     position = getattr(mixer, "position", None)
-    name = kebab(type(position).__name__) if position is not None else "no-position"
-    return kebab(type(mixer).__name__) + ("" if name == "no-position" else f" ({name})")
+    return "" if position is None or isinstance(position, NoPosition) else kebab(type(position).__name__)
 
 
 def _channel(channel: Any) -> str:
@@ -225,6 +232,9 @@ def _positions(net: Drawable) -> str:
         return "all: it has queries and keys"
     if isinstance(net, NextToken):
         return "none: its layers are recurrent"
+    own = {name for part in net.modules() if isinstance(part, Mixer) and not part.has_qk if (name := _position(part))}
+    if own:
+        return f"learned and sinusoid, at the embedding: it has its own {' and '.join(sorted(own))} and takes no other"
     return "learned and sinusoid, at the embedding: not every layer has queries and keys"
 
 

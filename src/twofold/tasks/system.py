@@ -64,6 +64,18 @@ class System:
         return net
 
     @classmethod
+    def namesake(cls) -> list[str]:
+        """Commands that show and use the backbone of the same name, where that is something else; none: []."""
+        from twofold.tasks import backbone_cards, backbones
+
+        kind = next((each["kind"] for each in backbones.every() if each["id"] == cls.card.id), None)
+        if kind not in ("preset", "reference", "checkpoint"):
+            return []
+        card = backbone_cards.card(cls.card.id)
+        assert card is not None
+        return [*([f"twofold show {card['id']}"] if kind == "preset" else []), *card["use"]]
+
+    @classmethod
     def sketch(cls) -> dict[str, Any] | None:
         """For a system of the mixers family: a drawing of its blocks and what they cost (`measure.sketch`)."""
         if cls.card.family != "mixers":

@@ -17,10 +17,44 @@ import yaml
 from twofold.catalog import Arm, configure, resolve
 from twofold.catalog import index as catalog_index
 from twofold.catalog.register import add_file, own
+from twofold.data.cache import digest
 from twofold.errors import UserError
 from twofold.tasks import ModelSystem, backbone_names
 
-_WITH_OPTIONS = re.compile(r"(?P<id>[^()]+)\((?P<options>.*)\)")
+_WITH_OPTIONS = re.compile(r"(?P<id>[^()]+)\((?P<options>.*)\)", re.DOTALL)
+_LONGEST = 60  # characters of an arm's folder, before what tells it from others
+
+
+class Typed(Arm):
+    """An arm as it is typed: `parse` reads its label as the same arm."""
+
+    @property
+    def label(self) -> str:
+        """`gtr`, or `gtr (temperature=0.1, backbone=[{mixer: ssd, times: 2}])`."""
+        if not self.options:
+            return self.id
+        return f"{self.id} ({', '.join(f'{name}={_written(value)}' for name, value in self.options.items())})"
+
+
+class _Flow(yaml.SafeDumper):
+    """YAML on one line, in which brackets outside quotes are always closed."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    odd = set(text) & set("\"'") or text.count("(") != text.count(")") or _pieces(text) != [text]
+    style = '"' if "\n" in text else "'" if odd else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Flow.add_representer(str, _text)
+
+
+def _written(value: Any) -> str:
+    """A value as `parse` reads it."""
+    text = yaml.dump(
+        [value], Dumper=_Flow, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
+    )
+    return text.strip()[1:-1]
 
 
 @dataclass
@@ -71,6 +105,8 @@ class Place:
 
     def __init__(self, folder: Path, arm: Arm) -> None:
         slug = re.sub(r"[^a-z0-9.]+", "-", arm.label.lower()).strip("-")
+        if arm.options:  # signs and brackets are lost, and a pattern may be longer than names of files are
+            slug = f"{slug[:_LONGEST]}-{digest(arm.label)[:8]}"
         self.folder = folder / slug
         self.folder.mkdir(parents=True, exist_ok=True)
         self.training, self.model = self.folder / "training", self.folder / "model"
@@ -115,7 +151,7 @@ def parse(text: str) -> Arm:
     """An arm as written on the command line: `gtr`, `gtr(temperature=0.1, lr=2e-4)` or `./mine.py:Mine`.
 
     Raises:
-        UserError: options that cannot be read.
+        UserError: options that cannot be read, or one that is given twice.
     """
     text = text.strip()
     found = _WITH_OPTIONS.fullmatch(text)
@@ -124,11 +160,17 @@ def parse(text: str) -> Arm:
         id = add_file(id)
     options: dict[str, Any] = {}
     for pair in filter(None, (p.strip() for p in _pieces(listed))):
-        name, equals, value = pair.partition("=")
+        name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
             raise UserError(f"cannot read the option {pair!r} of {id}; write {id}(name=value)")
-        options[name.strip()] = yaml.safe_load(value)
-    return Arm(id, **options)
+        if name in options:
+            raise UserError(f"{id} has the option {name} twice; give it once")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise UserError(f"cannot read {name}={value} of {id} as YAML ({reason}); quote it") from None
+    return Typed(id, **options)
 
 
 def split_arms(text: str) -> list[str]:
@@ -137,10 +179,24 @@ def split_arms(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Cuts at the commas that stand in no brackets: `x=f(1,2), y={a: 1, b: 2}` in two."""
-    pieces, depth = [""], 0
+    """Cuts at the commas that stand in no brackets and no quotes: `x=f(1,2), y={a: 1, b: 2}` in two.
+
+    A quote opens where a value may begin, so that an apostrophe inside a word is none.
+    """
+    pieces, depth, quote, escaped, last = [""], 0, "", False, ","
     for character in text:
+        if quote:
+            # Two single quotes inside single ones close them and open them again.
+            if character == quote and not escaped:
+                quote = ""
+            escaped = quote == '"' and character == "\\" and not escaped
+            pieces[-1] += character
+            last = character
+            continue
+        if character in "\"'" and (last in ",=([{:" or last == character):
+            quote, escaped = character, False
         depth += (character in "([{") - (character in ")]}")
+        last = last if character.isspace() else character
         if character == "," and depth <= 0:
             pieces.append("")
         else:
@@ -159,7 +215,9 @@ def choose(task: str, systems: Sequence[str] | None) -> list[tuple[Arm, ModelSys
     if systems is None or list(systems) == ["all"]:
         cards = [c["id"] for c in catalog_index.select(task=task, kind="model")]
         mine = [i for i, cls in own().items() if task in cls.card.tasks and cls.kind == "model"]  # type: ignore[attr-defined]
-        arms = [Arm(i) for i in [*cards, *mine] if systems is not None or not getattr(resolve(i), "by_name", False)]
+        arms: list[Arm] = [
+            Typed(i) for i in [*cards, *mine] if systems is not None or not getattr(resolve(i), "by_name", False)
+        ]
     else:
         arms = [parse(s) for s in systems]
     chosen = []
