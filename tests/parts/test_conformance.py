@@ -93,6 +93,20 @@ def test_nothing_looks_ahead(cls, name):
             assert (y[:, :t] - whole[:, :t]).abs().max() <= mixer.leaks
 
 
+@pytest.mark.parametrize("mask", [Mask.causal(), Mask.prefix(3), Mask.window(2)], ids=["causal", "prefix", "window"])
+def test_what_sees_all_refuses_to_have_tokens_hidden(cls, name, mask):
+    mixer = make(cls, name)
+    if mixer.causal != "no":
+        pytest.skip("it need not see all")
+    x, other = inputs(), inputs(seed=3)
+    try:
+        whole = mixer(x, given(mixer, mask))
+    except UserError:
+        return
+    y = mixer(torch.cat((x[:, :5], other[:, 5:]), 1), given(mixer, mask))  # token 5 is hidden from the first four
+    assert (y[:, :4] - whole[:, :4]).abs().max() <= mixer.leaks
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_prefill_and_steps_are_the_full_pass(cls, name, dtype, tolerance):
     mixer = make(cls, name, dtype)

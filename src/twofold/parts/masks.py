@@ -183,6 +183,21 @@ class Mask:
             return self
         return self.keep("causal", lambda: replace(self & _CAUSAL, _kept=None if self._kept is None else {}))
 
+    def two_way(self, part: str, instead: str) -> Mask:
+        """This, for a part that mixes each whole document at once.
+
+        Args:
+            part: which it is, for the message.
+            instead: what to use under other masks, likewise.
+
+        Raises:
+            UserError: the mask hides more than padding and other documents, which the part would see all the same.
+        """
+        if self.rules or self.pairs is not None:
+            hides = "a causal mask" if self.is_causal else "a mask that hides some tokens from others"
+            raise UserError(f"{part} looks to both sides and got {hides}; use {instead}")
+        return self
+
     def within(self, width: int) -> Mask:
         """This, and a window."""
         return self.keep(

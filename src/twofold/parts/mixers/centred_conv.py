@@ -49,7 +49,7 @@ class CentredConv(Mixer):
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
     ) -> Float[Tensor, "batch time dim"]:
-        mask = Mask.of(mask)
+        mask = Mask.of(mask).two_way("CentredConv", "CausalConv for causal models")
         mask.check(x.shape[0], x.shape[1])
         if cache is not None:
             raise UserError("CentredConv needs the whole sequence at once; use CausalConv to go step by step")

@@ -36,7 +36,7 @@ class Hydra(Mixer):
         chunk: positions that are mixed by one matrix; changes speed only.
 
     Raises:
-        UserError: sizes that do not go together, or on use: a causal mask.
+        UserError: sizes that do not go together, or on use: a mask of more than padding and documents.
     """
 
     causal = "no"
@@ -96,9 +96,7 @@ class Hydra(Mixer):
     ) -> tuple[Tensor, Inputs, Inputs, Tensor, Tensor | None, Tensor | None]:
         """The gate; what the scans forward and (from the end) backward are given; the diagonal `[B, T, H]`; and where
         packed documents begin for each scan."""
-        mask = Mask.of(mask)
-        if mask.is_causal:
-            raise UserError("Hydra looks to both sides and got a causal mask; use mixer SSD for causal models")
+        mask = Mask.of(mask).two_way("Hydra", "mixer SSD for causal models")
         size = self.groups * self.state
         z, mixed, dt = self.enter_map(x).split((self.inner, self.mixed, 2 * self.heads), -1)
         u, *projected = F.silu(self.conv(mixed, mask)).split((self.inner, size, size, size, size), -1)

@@ -243,9 +243,7 @@ class TwoWay(Mixer):
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
     ) -> Float[Tensor, "batch time dim"]:
-        mask = Mask.of(mask)
-        if mask.is_causal:
-            raise UserError("mixer TwoWay looks ahead and got a causal mask; use the mixer inside it by itself")
+        mask = Mask.of(mask).two_way("mixer TwoWay", "the mixer inside it by itself")
         turned = replace(
             mask,
             pad=None if mask.pad is None else mask.pad.flip(1),

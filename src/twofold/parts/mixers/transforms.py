@@ -40,7 +40,7 @@ class Transform(Mixer, abstract=True):
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
     ) -> Float[Tensor, "batch time dim"]:
-        mask = Mask.of(mask)
+        mask = Mask.of(mask).two_way(type(self).__name__, "a mixer such as Hyena for causal models")
         mask.check(x.shape[0], x.shape[1])
         if cache is not None:
             raise UserError(f"{type(self).__name__} needs the whole sequence at once, so it cannot work step by step")

@@ -68,7 +68,7 @@ class MonarchConv(Mixer):
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None
     ) -> Float[Tensor, "batch time dim"]:
-        mask = Mask.of(mask)
+        mask = Mask.of(mask).two_way("MonarchConv", "Hyena for causal models")
         mask.check(x.shape[0], x.shape[1])
         if cache is not None:
             raise UserError("MonarchConv looks ahead, so it cannot work step by step; give it whole sequences")
