@@ -94,7 +94,7 @@ def test_what_cannot_be_is_refused() -> None:
     hydra: Any = configure("hydra").small()
     with pytest.raises(UserError, match="give hidden"):
         replace(hydra, expand=8).network(300)
-    with pytest.raises(UserError, match="use 9"):
+    with pytest.raises(UserError, match="kernel=9"):
         replace(hydra, kernel=8).network(300)
     with pytest.raises(UserError, match="head_dim"):
         replace(hydra, head_dim=48).network(300)
