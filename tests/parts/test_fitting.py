@@ -9,7 +9,7 @@ import pytest
 from twofold.catalog import configure
 from twofold.errors import UserError
 from twofold.parts import Mixer, Pattern
-from twofold.parts.fitting import experts_in, usual_heads
+from twofold.parts.fitting import check_heads, experts_in, usual_heads
 from twofold.parts.mixers.recurrent import RingConv
 from twofold.parts.named import names
 
@@ -292,3 +292,13 @@ def test_other_widths_inside_a_pattern_are_refused() -> None:
 def test_entries_of_another_kind_are_refused(given, message) -> None:
     with pytest.raises(UserError, match=message):
         network(given)
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(100, 3), (66, 4), (8, 5), (9, 5), (7, 7)])
+def test_what_is_advised_for_heads_can_be(dim, heads) -> None:
+    with pytest.raises(UserError, match="heads of even width") as refused:
+        check_heads("decoder", dim, heads)
+    advice = re.findall(r"(dim|heads)=(\d+)", str(refused.value).split("use ")[1])
+    assert advice
+    for option, value in advice:
+        check_heads("decoder", **({"dim": dim, "heads": heads} | {option: int(value)}))

@@ -15,6 +15,17 @@ def usual_heads(dim: int) -> int:
     return next((heads for heads in range(dim // 32, 1, -1) if dim % (2 * heads) == 0), 1)
 
 
+def check_heads(where: str, dim: int, heads: int, even: bool = True) -> None:
+    """Refuses heads of unequal width, or (`even`) of an odd one, with a width and a number of heads that can be
+    (UserError)."""
+    step = 1 + even
+    if dim % (step * heads):
+        fewer = (count for count in range(min(heads - 1, dim), 0, -1) if dim % (step * count) == 0)
+        fits = [f"dim={-(-dim // (step * heads)) * step * heads}", *(f"heads={count}" for count in fewer)]
+        which = " of even width" * even
+        raise UserError(f"{where}: dim={dim} does not divide into {heads} heads{which}; use {' or '.join(fits[:2])}")
+
+
 def check_width(kind: str, name: str, part: Part, dim: int) -> None:
     """Refuses a mixer or channel mixer of another width than the states around it (UserError)."""
     own = getattr(part, "dim", dim)

@@ -11,8 +11,8 @@ from typing import Self
 from pydantic import Field
 
 from twofold.catalog import baseline
-from twofold.errors import UserError
 from twofold.parts import SequenceModel, presets
+from twofold.parts.fitting import check_heads
 from twofold.tasks.represent import MaskedSystem
 
 
@@ -31,8 +31,7 @@ class BertTrunk(MaskedSystem):
     heads: int = Field(4, ge=1, description="attention heads")
 
     def network(self, vocab: int) -> SequenceModel:
-        if self.dim % self.heads:
-            raise UserError(f"bert: dim={self.dim} does not divide into {self.heads} heads; change either")
+        check_heads("bert", self.dim, self.heads, even=False)
         return presets.bert(
             vocab, self.dim, self.layers, self.heads, hidden=4 * self.dim, max_len=self.length, head="mlm"
         )

@@ -12,8 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat
 
 from twofold.catalog import baseline
-from twofold.errors import UserError
 from twofold.parts import FFN, SequenceModel, presets, set_channels
+from twofold.parts.fitting import check_heads
 from twofold.parts.linear import kinds
 from twofold.tasks.language import LanguageSystem
 from twofold.tasks.options import LinearKinds
@@ -47,10 +47,7 @@ class Decoder(LanguageSystem):
         return replace(super().small(), dim=16 * self.heads, layers=min(self.layers, 2))  # type: ignore[call-arg]
 
     def network(self, vocab: int) -> SequenceModel:
-        if self.dim % (2 * self.heads):
-            raise UserError(
-                f"{self.id}: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
-            )
+        check_heads(self.id, self.dim, self.heads)
         net = presets.decoder(
             vocab,
             self.dim,

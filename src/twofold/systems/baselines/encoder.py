@@ -12,8 +12,8 @@ from typing import Literal, Self
 from pydantic import Field
 
 from twofold.catalog import baseline
-from twofold.errors import UserError
 from twofold.parts import SequenceModel, presets
+from twofold.parts.fitting import check_heads
 from twofold.tasks.represent import MaskedSystem
 
 
@@ -33,10 +33,7 @@ class Encoder(MaskedSystem):
     channel: Literal["swiglu", "geglu", "gelu", "relu"] = Field("swiglu", description="feed-forward part")
 
     def network(self, vocab: int) -> SequenceModel:
-        if self.dim % (2 * self.heads):
-            raise UserError(
-                f"encoder: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
-            )
+        check_heads("encoder", self.dim, self.heads)
         return presets.encoder(vocab, self.dim, self.layers, self.heads, head="mlm", **presets.CHANNELS[self.channel])
 
     def small(self) -> Self:

@@ -51,7 +51,9 @@ def moe_parity(dim: int, heads: int, k: int, experts: int, hidden: int, maps: in
         UserError: widths that do not divide, or experts too narrow to pay for the maps.
     """
     if dim % heads:
-        raise UserError(f"mh-moe: dim={dim} does not divide into {heads} heads of tokens; change either")
+        raise UserError(
+            f"mh-moe: dim={dim} does not divide into {heads} parts of a token; use dim={-(-dim // heads) * heads}"
+        )
     own = hidden * k - maps * dim / 3
     if round(own / k) < 1:
         least = int(maps * dim / (3 * k)) + 1

@@ -23,6 +23,7 @@ from twofold.errors import UserError
 from twofold.measure.costs import parameters, training_flops
 from twofold.objectives import Loss, causal
 from twofold.parts import Mask, SequenceModel, feed_forward, presets, scale_branches, set_channels
+from twofold.parts.fitting import check_heads
 from twofold.surgery import blocks
 from twofold.systems.capacity.three_layer_ffn_report import Trained, report
 from twofold.tasks import Model, Report, StudySystem, task
@@ -69,10 +70,7 @@ class ThreeLayerFfn(StudySystem):
 
     def network(self, vocab: int, k: int, count: int) -> SequenceModel:
         """A pre-norm decoder whose blocks have feed-forward parts of `k` linear maps."""
-        if self.dim % (2 * self.heads):
-            raise UserError(
-                f"three-layer-ffn: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
-            )
+        check_heads("three-layer-ffn", self.dim, self.heads)
         net = presets.decoder(vocab, self.dim, count, self.heads, activation="gelu", gate=False)
         set_channels(net, lambda layer, old: feed_forward(self.dim, 4 * self.dim, k, "gelu", bias=False))
         return scale_branches(net)

@@ -19,6 +19,7 @@ from twofold.data.made import algorithms
 from twofold.data.rows import Rows
 from twofold.errors import UserError, unknown
 from twofold.parts import SequenceModel, presets
+from twofold.parts.fitting import check_heads
 from twofold.systems.mixers.nope_report import Result, report
 from twofold.systems.mixers.nope_scratchpad import FORMATS, StepPart, additions
 from twofold.tasks import Model, Report, StudySystem
@@ -159,10 +160,7 @@ class Nope(StudySystem):
 
     def network(self, vocab: int, scheme: Scheme, seed: int) -> SequenceModel:
         """A decoder shaped like T5's: pre RMS norms, ReLU between, no biases; only the positions differ."""
-        if self.dim % (2 * self.heads):
-            raise UserError(
-                f"nope: dim={self.dim} does not divide into {self.heads} heads of even width; change either"
-            )
+        check_heads("nope", self.dim, self.heads)
         torch.manual_seed(seed)
         position = "sinusoid" if scheme == "sinusoidal" else scheme
         return presets.decoder(
