@@ -52,7 +52,7 @@ def moe_parity(dim: int, heads: int, k: int, experts: int, hidden: int, maps: in
     """
     if dim % heads:
         raise UserError(
-            f"mh-moe: dim={dim} does not divide into {heads} parts of a token; use dim={-(-dim // heads) * heads}"
+            f"mh-moe: dim={dim} does not divide into {heads} heads of tokens; use dim={-(-dim // heads) * heads}"
         )
     own = hidden * k - maps * dim / 3
     if round(own / k) < 1:
