@@ -107,7 +107,7 @@ class Mblm(LanguageSystem):
         metric="bits_per_byte",
         direction="lower",
         by=0.01,
-        budget=Steps(300),
+        budget=Steps(800),
         repeats=3,
         setting={"texts": 100},
         tune={"lr": (1e-3, 2e-3, 4e-3, 8e-3)},

@@ -70,7 +70,7 @@ class SimplifiedTransformer(SequenceSystem):
         by=-0.02,
         parity=True,
         saving=Saving("parameters", 0.85),
-        budget=Steps(300),
+        budget=Steps(400),
         repeats=3,
         setting={"texts": 100},
         side=(Arm("simplified-transformer", dim=64, layers=6, length=128, batch=16, block="sas"),),
