@@ -7,7 +7,18 @@ import torch
 import torch.nn.functional as F
 
 from twofold.errors import UserError
-from twofold.parts import SSD, Attention, Differential, Hyena, IdentityRNN, ImplicitFilter, ModalFilter, RingConv
+from twofold.parts import (
+    SSD,
+    Attention,
+    Differential,
+    Hyena,
+    IdentityRNN,
+    ImplicitFilter,
+    Mask,
+    ModalFilter,
+    MonarchConv,
+    RingConv,
+)
 from twofold.parts.mixers.hyena import long_conv
 
 
@@ -140,3 +151,37 @@ def test_an_identity_rnn_is_torchs():
         peer.bias_hh_l0.zero_()
         torch.testing.assert_close(made(x), peer(x)[0], rtol=1e-5, atol=1e-6)
     assert F.relu(made(x)).equal(made(x))
+
+
+def packed(time=9):
+    x = torch.randn(2, time, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return x, torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2], [0, 1, 1, 1, 1, 1, 1, 1, 1]])
+
+
+def test_packed_documents_go_through_a_cache_of_keys_apart() -> None:
+    torch.manual_seed(0)
+    mixer, (x, ids) = Hyena(8, 2, ImplicitFilter(2, 16)).double(), packed()
+    whole = mixer(x, Mask.segments(ids))
+    cache = mixer.new_cache(2, 9, torch.float64)
+    steps = [mixer(x[:, t], Mask.segments(ids[:, t]), cache) for t in (slice(0, 5), slice(5, 6), slice(6, 9))]
+    assert (torch.cat(steps, 1) - whole).abs().max() < 1e-9
+    weights, values = mixer.matrix(x, Mask.segments(ids)), mixer.values(x, Mask.segments(ids))
+    assert (mixer.merge(weights @ values) - whole).abs().max() < 1e-9
+
+
+def test_waves_refuse_packed_documents_behind_a_cache() -> None:
+    mixer, (x, ids) = Hyena(8, 2, ModalFilter(2, 4)).double(), packed()
+    with pytest.raises(UserError, match="a row of its own"):
+        mixer(x, Mask.segments(ids), mixer.new_cache(2, 9, torch.float64))
+
+
+def test_padding_stands_anywhere_among_packed_documents() -> None:
+    torch.manual_seed(0)
+    x, ids = packed()
+    real = torch.ones(2, 9, dtype=torch.bool)
+    real[:, 2] = real[:, 8] = False
+    for mixer in (Hyena(8, 2, ImplicitFilter(2, 16)).double(), MonarchConv(8, length=16).double()):
+        rows = mixer(x, Mask.segments(ids) & Mask.padding(real))
+        alone = mixer(x[:1, :4], Mask.padding(real[:1, :4]))
+        assert (rows[:1, :4] - alone)[:, real[0, :4]].abs().max() < 1e-9
+        rows.sum().backward()

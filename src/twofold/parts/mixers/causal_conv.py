@@ -124,7 +124,7 @@ class Convolved(Mixer):
             raise UserError(f"Convolved: the mixer is {mixer.dim} wide and the convolution {conv.dim}; make them equal")
         self.mixer, self.conv = mixer, conv
         self.dim, self.causal, self.max_len, self.has_qk = mixer.dim, mixer.causal, mixer.max_len, mixer.has_qk
-        self.pads, self.packs, self.leaks = mixer.pads, mixer.packs, mixer.leaks
+        self.pads, self.leaks = mixer.pads, mixer.leaks
         self.needs_memory, self.has_matrix = mixer.needs_memory, mixer.has_matrix
 
     def read(self, x: Tensor, mask: AnyMask = None, cache: Cache | None = None) -> Tensor:

@@ -51,12 +51,7 @@ class Differential(Mixer):
         self.inner = inner
         self.other = cast(Mixer, build(inner.spec()))
         self.dim, self.causal, self.max_len, self.has_qk = inner.dim, inner.causal, inner.max_len, False
-        self.pads, self.packs, self.leaks, self.needs_memory = (
-            inner.pads,
-            inner.packs,
-            inner.leaks,
-            inner.needs_memory,
-        )
+        self.pads, self.leaks, self.needs_memory = inner.pads, inner.leaks, inner.needs_memory
         self.start = 0.8 - 0.6 * math.exp(-0.3 * (layer - 1))
         self.weight = nn.Parameter(torch.empty(self.dim))
         normal(self.weight, spread * self.dim**-0.5)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache, ConvCache, KeyValueCache, StackCache
+from twofold.parts.documents import each_document
 from twofold.parts.linear import Dense
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.causal_conv import CausalConv
@@ -27,6 +28,11 @@ def long_conv(u: Float[Tensor, "*batch time"], kernel: Float[Tensor, "*channels 
     fine = torch.promote_types(u.dtype, torch.float32)
     spectrum = torch.fft.rfft(u.to(fine), n=2 * time) * torch.fft.rfft(kernel.to(fine), n=2 * time)
     return torch.fft.irfft(spectrum, n=2 * time)[..., :time].to(u.dtype)
+
+
+def _together(queries: Tensor, keys: Tensor) -> Tensor:
+    """Which tokens are of one document, `[B, 1, T, S]`."""
+    return queries[:, None, :, None] == keys[:, None, None, :]
 
 
 class LongFilter(Part, abstract=True):
@@ -146,7 +152,6 @@ class Hyena(Mixer):
     """
 
     causal = "yes"
-    packs = False
     leaks = 2e-5
     has_matrix = True
 
@@ -191,24 +196,33 @@ class Hyena(Mixer):
     ) -> Float[Tensor, "batch time dim"]:
         mask = Mask.of(mask)
         if cache is None:
-            q, k, v = self.project(x, mask)
-            return self.merge(self.convolved(q, k, v, self.filter.kernel(x.shape[1])))
+            return self._whole(x, mask) if mask.segment_ids is None else each_document(x, mask, self._whole)
         layers = cache.layers if isinstance(cache, StackCache) else ()
         if len(layers) != 2 or not isinstance(layers[0], ConvCache):
             raise UserError(f"Hyena needs the cache that its new_cache makes, not {type(cache).__name__}")
         memory = layers[1]
+        if mask.segment_ids is not None and not isinstance(memory, KeyValueCache):
+            raise UserError("packed documents do not go through a cache of waves; give each a row of its own")
         q, k, v = self.project(x, mask, layers[0])
         if isinstance(memory, StateCache) and isinstance(self.filter, ModalFilter):
             y = self.recur(self.filter, q, k, v, memory)
         elif isinstance(memory, KeyValueCache):
-            memory.place(len(x), x.shape[1], mask)
+            queries, places = memory.place(len(x), x.shape[1], mask)
             begin = memory.length
             keys, values = memory.append(k, v)
-            y = self.weighed(q, keys, begin) @ values
+            weights = self.weighed(q, keys, begin)
+            if queries.segments is not None and places.segments is not None:
+                weights = weights * _together(queries.segments, places.segments)
+            y = weights @ values
         else:
             raise UserError("the filter was replaced after the cache was made; make a new cache")
         cast(StackCache, cache).length += x.shape[1]
         return self.merge(y)
+
+    def _whole(self, x: Tensor, mask: Mask) -> Tensor:
+        """Rows of one document each."""
+        q, k, v = self.project(x, mask)
+        return self.merge(self.convolved(q, k, v, self.filter.kernel(x.shape[1])))
 
     def convolved(self, q: Tensor, k: Tensor, v: Tensor, kernel: Tensor) -> Tensor:
         """`q · (kernel ∗ (k vᵀ))`, `[B, H, T, N]`."""
@@ -256,8 +270,10 @@ class Hyena(Mixer):
     def matrix(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None
     ) -> Float[Tensor, "batch heads time sources"]:
-        q, k, _ = self.project(x, Mask.of(mask))
-        return self.weighed(q, k, 0)
+        mask = Mask.of(mask)
+        q, k, _ = self.project(x, mask)
+        weights = self.weighed(q, k, 0)
+        return weights if mask.segment_ids is None else weights * _together(mask.segment_ids, mask.segment_ids)
 
     def values(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None

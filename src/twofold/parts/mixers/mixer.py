@@ -30,7 +30,6 @@ class Mixer(Part, abstract=True):
         max_len: longest sequence; None: no limit.
         has_qk: has queries and keys, so it can carry any position.
         pads: sides on which padding changes nothing ("right" for mixers tied to absolute slots).
-        packs: keeps packed segments apart.
         leaks: how far outputs may move, in float32, when later inputs do (a convolution by FFT is not bit-exact).
         needs_memory: reads `mask.memory`.
         has_matrix: offers `matrix`, and with it `values` and `merge`.
@@ -42,7 +41,6 @@ class Mixer(Part, abstract=True):
     max_len: int | None = None
     has_qk: bool = False
     pads: Literal["both", "right"] = "both"
-    packs: bool = True
     leaks: float = 0.0
     needs_memory: bool = False
     has_matrix: bool = False

@@ -238,7 +238,7 @@ class TwoWay(Mixer):
         if back is not None and back.dim != inner.dim:
             raise UserError(f"TwoWay: one way is {inner.dim} wide and the other {back.dim}; give both the same dim")
         self.inner, self.back = inner, back
-        self.dim, self.packs, self.pads = inner.dim, inner.packs, inner.pads
+        self.dim, self.pads = inner.dim, inner.pads
 
     def forward(
         self, x: Float[Tensor, "batch time dim"], mask: AnyMask = None, cache: Cache | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache
+from twofold.parts.documents import each_document
 from twofold.parts.linear import Dense
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.centred_conv import CentredConv
@@ -48,7 +49,6 @@ class MonarchConv(Mixer):
     """
 
     causal = "no"
-    packs = False
 
     @classmethod
     def examples(cls, dim: int) -> dict[str, Mixer]:
@@ -72,6 +72,10 @@ class MonarchConv(Mixer):
         mask.check(x.shape[0], x.shape[1])
         if cache is not None:
             raise UserError("MonarchConv looks ahead, so it cannot work step by step; give it whole sequences")
+        return self._whole(x, mask) if mask.segment_ids is None else each_document(x, mask, self._whole)
+
+    def _whole(self, x: Tensor, mask: Mask) -> Tensor:
+        """Rows of one document each."""
         time = x.shape[1]
         q, k, v = cast(Tensor, self.conv(self.enter_map(x), mask)).chunk(3, -1)
         product = k * v
