@@ -60,10 +60,16 @@ class Fit:
             return load(place, computing.device())
         work = place.with_name(place.name + TRAINING)
         first = distributed.join()[0] == 0
+        begun = work.exists()
         if first:
             self._open(work, fresh)
         distributed.agreed(0, torch.device("cpu"))  # under torchrun, the others wait until the folder is open
-        model = self._train(work / "checkpoint")
+        try:
+            model = self._train(work / "checkpoint")
+        except UserError:
+            if first and not begun and not (work / "checkpoint").exists():
+                shutil.rmtree(work)  # nothing was trained, and the corrected call is another run
+            raise
         if first:
             model.save(place)
             shutil.rmtree(work)

@@ -6,7 +6,7 @@ Scale", https://arxiv.org/abs/2201.05596
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt
@@ -52,6 +52,15 @@ class DeepspeedMoe(MoeLm):
     )
     residual: bool = Field(True, description="experts correct a shared feed-forward part of their own width")
     expert_hidden: float = Field(2.0, gt=0, description="width of an expert (and of the shared part), times dim")
+
+    def check(self) -> None:
+        usual = next(f.default for f in fields(MoeLm) if f.name == "experts")
+        if self.experts != getattr(usual, "default", usual):
+            raise UserError(
+                f"deepspeed-moe: pyramid says how many experts a layer has; give pyramid=[{self.experts}] in place of "
+                f"experts={self.experts}"
+            )
+        super().check()
 
     def check_room(self) -> None:
         fit = [min(count, self.tokens) for count in self.pyramid]

@@ -65,6 +65,11 @@ class LaughingHyena(SequenceSystem, Change):
         mixer = {"kind": "hyena", "heads": self.kernels, "kernel": self.short, "length": self.length}
         return Pattern.read([{"mixer": mixer, "times": self.layers}], dim=self.dim, conv=self.conv)
 
+    def check(self) -> None:
+        if isinstance(self.order, int) and self.order % 2:
+            raise UserError(f"laughing-hyena: order is {self.order}; waves come in pairs: use order={self.order + 1}")
+        super().check()
+
     def finish(self, model: Model) -> None:
         self.distil(model)
 

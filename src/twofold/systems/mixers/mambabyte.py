@@ -13,6 +13,7 @@ from pydantic import Field
 
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.parts import S6, SequenceModel, Single, TiedHead, TokenEmbedding, pattern
+from twofold.parts.fitting import check_stretch
 from twofold.tasks.language import LanguageSystem
 
 
@@ -45,6 +46,7 @@ class MambaByte(LanguageSystem):
     kernel: int = Field(4, ge=1, description="of the short convolution")
 
     def network(self, vocab: int) -> SequenceModel:
+        check_stretch(self.id, "kernel", self.kernel, self.length)
         mixer = S6(self.dim, self.expand, self.state, self.kernel)
         stack = pattern(self.dim, [{"mixer": mixer, "times": self.layers}], wiring=Single())
         return SequenceModel(TokenEmbedding(vocab, self.dim), stack, TiedHead(vocab))

@@ -19,7 +19,7 @@ from twofold.tasks.language.data import LanguageData
 from twofold.tasks.model import Model
 from twofold.tasks.represent.data import PackedWindows, WindowBatch
 from twofold.tasks.represent.model import MaskedModel
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import BYTES, TrainedSystem, try_on_meta
 from twofold.training import Recipe
 
 
@@ -43,6 +43,9 @@ class MaskedSystem(TrainedSystem):
     @abstractmethod
     def network(self, vocab: int) -> SequenceModel:
         """The network with its masked-language-model head, with fresh weights."""
+
+    def check(self) -> None:
+        try_on_meta(lambda: self.network(BYTES))
 
     def start(self, data: LanguageData, seed: int) -> Model:
         tokenizer = train_bpe(data.part("train"), self.vocab)
