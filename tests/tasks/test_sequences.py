@@ -173,3 +173,19 @@ def test_language_models_take_layers_as_typed() -> None:
         configure("backbone", backbone="atention-2x32").network(300)
     with pytest.raises(UserError, match="attention-2x128"):
         configure("gtr", backbone="atention-2x128").fit(task("search").read(small_rows()), Steps(1))
+
+
+NAMES_ALONE = [
+    ("codet5p", "backbone", "search", {"vocab": 512}),
+    ("monot5", "backbone", "search", {"words": ("lamp", "table")}),
+    ("modernbert", "start_from", "classify", {}),
+]
+
+
+@pytest.mark.parametrize(("id", "option", "job", "options"), NAMES_ALONE)
+def test_systems_that_took_names_alone_take_layers_too(id, option, job, options) -> None:
+    given = settings([f"{option}={{dim: 32, heads: 2, layers: [{{mixer: attention, times: 2}}]}}"])
+    system = replace(configure(id).small(), **given, **options)
+    system.check()
+    model = system.fit(task(job).read(small_rows()), Steps(1)).model
+    assert sum(isinstance(m, Attention) for m in model.net.modules()) >= 2

@@ -37,6 +37,7 @@ from twofold.surgery import graft_cross_attention
 from twofold.surgery.vocabulary import widen_vocabulary
 from twofold.tasks import Model, backbones
 from twofold.tasks.inputs import freeze
+from twofold.tasks.options import Backbone
 from twofold.tasks.search import PairBatch, PairBatches, SearchData, SearchSystem, WritingModel
 from twofold.tasks.search.writing import ON_CODE, ON_PAIRS, SENTINELS, TASKS, Name, WritingBatch, WritingBatches
 from twofold.tasks.search.writing_losses import contrasted, matched, written
@@ -76,7 +77,9 @@ class CodeT5p(SearchSystem):
 
     by_name: ClassVar[bool] = True
 
-    backbone: str = Field("t5-2x128", description="the encoder: preset or mixer and size, or a reference model")
+    backbone: Backbone = Field(
+        "t5-2x128", description="the encoder: preset or mixer and size, a reference model, or layers: [{mixer: ssd}]"
+    )
     tune_layers: int = Field(0, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
     decoder_layers: int = Field(2, ge=1, description="layers that write, where there is no graft")
     graft: str | None = Field(None, description="a trained decoder that stays frozen, such as smollm2, with its tokens")
@@ -119,7 +122,7 @@ class CodeT5p(SearchSystem):
         assert isinstance(tokenizer, SubwordTokenizer)
         torch.manual_seed(seed)
         encoder = widen_vocabulary(chosen.model, tokenizer.vocab_size) if chosen.pretrained else chosen.model
-        freeze(encoder, self.tune_layers if chosen.pretrained else 0, self.backbone)
+        freeze(encoder, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
         if writer is None:
             heads = max(1, encoder.dim // 32)
             decoder = t5_decoder(

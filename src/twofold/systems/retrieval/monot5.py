@@ -18,6 +18,7 @@ from twofold.errors import UserError
 from twofold.objectives import Loss, classification
 from twofold.parts import Part, SequenceModel, WordScorer
 from twofold.tasks import instructed
+from twofold.tasks.options import Backbone
 from twofold.tasks.search import ListBatch, RerankSystem
 
 TEMPLATE = "Query: {query} Document: {document} Relevant:"
@@ -56,7 +57,9 @@ FEW: dict[str, Any] = {
 class MonoT5(RerankSystem):
     """Reranker that asks a language model for one of two words, true or false."""
 
-    backbone: str = Field("smollm2", description="preset and size, reference model, checkpoint or folder")
+    backbone: Backbone = Field(
+        "smollm2", description="preset and size, reference model, checkpoint or folder, or layers: [{mixer: ssd}]"
+    )
     template: str = Field(TEMPLATE, description="how query and document are joined; the word comes next")
     words: tuple[str, str] = Field(
         ("true", "false"), description="the word for what answers, and that for what does not"

@@ -20,6 +20,7 @@ from twofold.systems.text_encoders import modernbert_classify as classify
 from twofold.tasks import Model, backbones
 from twofold.tasks.classify import ClassifyData, ClassifyModel, LabelledBatch
 from twofold.tasks.language import LanguageData
+from twofold.tasks.options import Backbone
 from twofold.tasks.represent import MaskedModel, MaskedSystem, WindowBatch
 
 _SHAPE = ("size", "every", "window", "dropout")
@@ -50,7 +51,9 @@ class ModernBert(MaskedSystem):
     """Masked language model: pre-norm, rotary positions, gated GELU, local and global layers in turn, no padding."""
 
     size: Literal["tiny", "base", "large"] = Field("tiny", description="tiny 0.7M, base 149M, large 395M parameters")
-    start_from: str | None = Field(None, description="a model folder, checkpoint or backbone to go on from, as it is")
+    start_from: Backbone | None = Field(
+        None, description="a model folder, checkpoint or backbone to go on from, as it is; or layers: [{mixer: ssd}]"
+    )
     every: int = Field(3, ge=1, description="one layer of so many sees the whole text")
     window: int | None = Field(128, ge=2, description="the other layers see half of this to each side; none: all")
     dropout: float = Field(0.1, ge=0, lt=1, description="on what attention gives, while training")
