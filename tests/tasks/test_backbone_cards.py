@@ -149,7 +149,7 @@ def test_other_names_say_what_they_are(capsys) -> None:
         ("SSD", "Did you mean 'ssd'?"),
         ("ssd-0x0", "ssd-0x0 means 0 layers of width 0; give 1 to 1,000 layers"),
         ("t5-0x64", "such as t5-2x128"),
-        ("ssd-2x33", "does not divide into heads"),
+        ("attention-2x33", "use attention-2x34"),
         ("cross-attention-2x64", "see: twofold show cross-attention"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_backbone_that_is_refused_leaves_nothing_in_the_way_of_the_right_one(t
         "-o",
         str(tmp_path / "model"),
     )
-    for wrong in ("sdd", "hydra-1x64", "ssd-1x33", "[{mixer: ssd, position: rop}]"):
+    for wrong in ("sdd", "hydra-1x64", "attention-1x33", "[{mixer: ssd, position: rop}]"):
         assert main(["fit", "backbone", str(texts), *small, "--set", f"backbone={wrong}"]) == 2
         assert "twofold: " in capsys.readouterr().err
         assert not (tmp_path / "model.training").exists()

@@ -11,10 +11,10 @@ import torch
 from twofold import api
 from twofold.catalog import Steps, configure, index
 from twofold.errors import UserError
-from twofold.parts import Mixer
+from twofold.parts import SSD, Hydra, Mixer
 from twofold.parts.named import names
 from twofold.tasks import backbones, task
-from twofold.tasks.backbone_names import as_arm, fix, layered
+from twofold.tasks.backbone_names import as_arm, entries, fix, layered
 from twofold.tasks.examples import rows_for, small_rows
 
 NAMES = (
@@ -234,3 +234,43 @@ def test_experts_share_the_tokens_of_a_batch(id: str, count: int, sizes: dict[st
         assert fitted.model.encode(["a"], side="query").score(fitted.model.encode(["a"])).isfinite().all()
     with pytest.raises(UserError, match="use at most"):
         replace(small, backbone=experts(10_000)).check()
+
+
+@pytest.mark.parametrize("name", ["ssd", "hydra", "two-way", "differential"])
+@pytest.mark.parametrize("dim", [16, 30, 33, 41, 127, 130])
+def test_state_spaces_of_any_width_have_heads_that_fit(name: str, dim: int) -> None:
+    net = backbones.check(f"{name}-2x{dim}", 64)
+    assert net is not None
+    sizes = {part.head_dim for part in net.modules() if isinstance(part, SSD | Hydra)}
+    assert sizes
+    assert all(2 * dim % size == 0 and size > 2 for size in sizes)
+
+
+@pytest.mark.parametrize("dim", [32, 64, 96, 128])
+def test_state_spaces_keep_the_heads_they_have_where_these_fit(dim: int) -> None:
+    assert entries("ssd", dim, 2) == [{"mixer": "ssd", "times": 2}]
+    assert entries("differential", dim, 1) == [{"mixer": {"kind": "differential", "inner": "ssd", "layer": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("attention-2x30", {"heads": 4}),
+        ("attention-2x33", {}),
+        ("combiner-2x30", {"heads": 6}),
+        ("diff-mamba-2x33", {}),
+    ],
+)
+def test_a_sized_name_that_does_not_fit_is_refused_with_one_that_does(name: str, options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"; use [a-z-]+-2x\d+") as refused:
+        backbones.pattern(name, 128, 4, **options)
+    advice = str(refused.value).partition("; use ")[2].split(" or ")
+    backbones.pattern(advice[0], 128, 4, **options).network(260, max_len=64)
+    for heads in advice[1:]:
+        backbones.pattern(name, 128, 4, heads=int(heads.removeprefix("heads="))).network(260, max_len=64)
+
+
+def test_a_sized_name_goes_on_being_refused_where_no_width_helps() -> None:
+    with pytest.raises(UserError, match="masformer") as refused:
+        backbones.pattern("masformer-1x32", 128, 4, max_len=64)
+    assert "; use masformer" not in str(refused.value)

@@ -59,7 +59,7 @@ def card(name: str) -> dict[str, Any] | None:
 def _drawn(bare: str, layers: int, dim: int) -> dict[str, Any]:
     """The blocks that a name stands for, and how a pattern writes them where the name alone says too little."""
     whole = f"{bare}-{layers}x{dim}"
-    learns = objectives(backbone_names.pattern(bare, dim, layers))
+    learns = objectives(backbone_names.pattern(whole, dim, layers))
 
     def made(length: int) -> Any:
         found: Pattern = backbone_names.pattern(bare, dim, layers, max_len=length)

@@ -27,6 +27,7 @@ _PREDICTS = "ssd-4x128"
 _CAUSAL = ("language", "solve")
 _WINDOW = 64
 _CONV = 3
+_STATE_HEAD = 64  # features in a head of SSD and Hydra, whose inner width is twice the outer one
 _MOST, _WIDEST = 1_000, 100_000
 _MORE_THAN_LAYERS = ("entp",)  # its layers are those of any encoder; that it reads every prefix anew is its network's
 _CARRIERS = {
@@ -135,6 +136,23 @@ def pattern(
     Raises:
         UserError: no such name; names the nearest.
     """
+    try:
+        found = _pattern(name, dim, layers, heads, conv, max_len)
+        if sized(name):
+            with torch.device("meta"):
+                found.network(260, max_len=max_len, head=False)
+    except UserError as error:
+        fitting = _fitting(name, heads, conv, max_len) if sized(name) else None
+        if fitting is None:
+            raise
+        reason, _, advice = str(error).partition("; use ")
+        fewer = re.search(r"\bheads=\d+", advice) if heads is not None else None
+        raise UserError(f"{reason}; use {fitting}{f' or {fewer[0]}' if fewer else ''}") from None
+    return found
+
+
+def _pattern(name: str, dim: int, layers: int, heads: int | None, conv: int, max_len: int) -> Pattern:
+    """As `pattern`; whether its layers fit together is not tried."""
     bare, layers, dim = parts(name, layers, dim)
     if bare in names(Mixer):
         made = entries(bare, dim, layers, conv=conv, max_len=max_len)
@@ -148,15 +166,34 @@ def pattern(
     raise unknown_backbone(name, known, "a mixer or a system with layers x width, such as ssd-2x128")
 
 
+def _fitting(name: str, heads: int | None, conv: int, max_len: int) -> str | None:
+    """The same name with the next width of which its layers can be made: a width in a name goes before one in an
+    option. None: no width helps."""
+    bare, layers, dim = parts(name)
+    widths = {-(-dim // step) * step for step in (2, 4, 8, 16, 32, 64, 2 * (heads or 1))}
+    for width in sorted(widths - {dim}):
+        try:
+            with torch.device("meta"):
+                found = _pattern(f"{bare}-{layers}x{width}", width, layers, heads, conv, max_len)
+                found.network(260, max_len=max_len, head=False)
+        except UserError:
+            continue
+        return f"{bare}-{layers}x{width}"
+    return None
+
+
 def entries(name: str, dim: int, layers: int, *, conv: int = 0, max_len: int = 512) -> list[dict[str, Any]]:
     """The layers that a mixer's name stands for, as a pattern writes them: equal blocks of it, with usual sizes where
-    it cannot be made without any (windows of 64 tokens, strides of about √T)."""
+    it cannot be made without any (windows of 64 tokens, strides of about √T, heads of about 64 features in state
+    spaces that do not divide into such)."""
     if name == "convolved":
         return [{"mixer": "attention", "conv": conv or _CONV, "times": layers}]
     if name == "shared-attention":
         return [{"shared": [{"times": layers}]}]
+    heads = _state_heads(dim)
+    ssd: str | dict[str, Any] = {"kind": "ssd", **heads} if heads else "ssd"
     if name == "differential":
-        return [{"mixer": {"kind": name, "inner": "ssd", "layer": layer}} for layer in range(1, layers + 1)]
+        return [{"mixer": {"kind": name, "inner": ssd, "layer": layer}} for layer in range(1, layers + 1)]
     near, stride = min(_WINDOW, max_len), max(2, round(max_len**0.5))
     channels = math.gcd(dim, max(1, dim // 32))
     needed: dict[str, dict[str, Any]] = {
@@ -168,9 +205,20 @@ def entries(name: str, dim: int, layers: int, *, conv: int = 0, max_len: int = 5
         "fixed-attention": {"stride": stride, "summary": 1},
         "random-blocks": {"width": stride, "count": 4},
         "ring-conv": {"channels": channels, "positions": dim // channels},
-        "two-way": {"inner": "ssd", "back": "ssd"},
+        "two-way": {"inner": ssd, "back": ssd},
     }
+    needed |= dict.fromkeys(("ssd", "hydra"), heads) if heads else {}
     return [{"mixer": {"kind": name, **needed[name]} if name in needed else name, "times": layers}]
+
+
+def _state_heads(dim: int) -> dict[str, int]:
+    """The head size of SSD and Hydra at a width that their own does not divide: the divisor that is nearest to it, as
+    a ratio. Empty: their own will do."""
+    inner = 2 * dim
+    if inner % _STATE_HEAD == 0:
+        return {}
+    divisors = (size for size in range(1, inner + 1) if inner % size == 0)
+    return {"head_dim": min(divisors, key=lambda size: abs(math.log(size / _STATE_HEAD)))}
 
 
 def objectives(layers: Pattern) -> list[str]:
