@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from twofold.catalog import Steps, configure, index
 from twofold.errors import UserError
@@ -380,7 +381,7 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Backbones side by side",
         "",
-        f"{len(rows)} backbones by name, each {plan['layers']} blocks of width {plan['dim']}, under one budget: "
+        f"{len(rows)} backbones, each {plan['layers']} blocks of width {plan['dim']}, under one budget: "
         f"{plan['steps']} steps of {plan['batch']} × {plan['length']} bytes of `pydoc`, and {plan['steps']} steps of "
         f"{4 * plan['batch']} sequences of `{plan['recall']}`; {seeds}, the same for all. Each learns at the "
         "best of three rates, chosen on a spare seed. `python benchmarks/backbones.py` measures it again, and writes "
@@ -416,8 +417,23 @@ def page(found: Mapping[str, Any]) -> str:
         *(["", f"Not measured yet: {'; '.join(missing)}."] if missing else []),
         "",
         "So short a training says which backbone learns fast at this size, not which is best in the end.",
+        "",
+        "## What to type",
+        "",
+        "Rows of one name take it with layers and width behind it, such as `--set backbone=ssd-2x64`. The others are "
+        'lists of layers, as `--set backbone="…"` takes them:',
+        "",
+        "| row | layers |",
+        "|---|---|",
+        *(f"| {name} | `{_typed(given)}` |" for name, (given, _) in BACKBONES.items() if given != name),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _typed(given: Any) -> str:
+    """What `backbone=` takes, on one line."""
+    text: str = yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=float("inf"))
+    return text.removesuffix("...\n").strip()
 
 
 def _of_yardsticks(plan: Mapping[str, Any]) -> str:

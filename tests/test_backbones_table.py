@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmarks import backbones
 from markdown.extensions.toc import slugify
 
@@ -123,3 +124,11 @@ def test_damaged_figures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(UserError, match="no JSON"):
         backbones.read(tmp_path / "x.json", TOY)
+
+
+def test_what_the_page_says_to_type_is_what_was_measured() -> None:
+    for name, (given, _) in backbones.BACKBONES.items():
+        if given != name:
+            assert yaml.safe_load(backbones._typed(given)) == given
+        else:
+            assert name in layered()

@@ -96,3 +96,8 @@ def test_part_names() -> None:
     assert [part_name(name) for name in ("Train", " val ", "DEV", "testing", "unsupervised", None)] == [
         "train", "validation", "validation", "test", None, None,
     ]  # fmt: skip
+
+
+def test_a_single_text_is_told_how_to_become_several() -> None:
+    with pytest.raises(UserError, match=r"there is 1 different row, too few for 3 parts.*cut into 3 files"):
+        split(Rows.of({"text": ["one long book"]}))

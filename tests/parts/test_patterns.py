@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 
 import pytest
 import torch
+import yaml
 
 from twofold.errors import UserError
 from twofold.parts import ChannelMixer, Mask, Mixer, Pattern, Position, build, presets
@@ -49,7 +51,9 @@ def own(kind):
 
 
 def test_parts_inside_parts_are_named_too() -> None:
-    with pytest.raises(UserError, match=r"write \{kind: moe, router: …\}"):
+    with pytest.raises(
+        UserError, match=r"needs router and experts; write \{kind: moe, router: \{kind: top-k, experts: 4\}"
+    ):
         network({"channel": "moe"})
     with pytest.raises(UserError, match="Did you mean 'top-k'"):
         network({"channel": {"kind": "moe", "router": "topk", "experts": {"kind": "experts", "count": 4}}})
@@ -188,3 +192,25 @@ def test_refusals_name_the_fix(layers, message) -> None:
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(UserError, match="dim 16 does not divide into 3 heads"):
         Pattern.read({"dim": 16, "heads": 3, "layers": [{}]}).network(VOCAB)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("channel", "moe"), ("mixer", "two-way"), ("mixer", "convolved")])
+def test_all_that_is_missing_is_named_at_once_and_builds_as_typed(kind, name) -> None:
+    with pytest.raises(UserError, match=r"needs .*; write {kind") as refused:
+        Pattern.read([{kind: name}], dim=32, heads=2).network(19, max_len=16)
+    typed = yaml.safe_load(str(refused.value).split("; write ")[1])
+    assert Pattern.read([{kind: typed}], dim=32, heads=2).network(19, max_len=16)
+
+
+def test_what_was_given_stands_in_the_advice_too() -> None:
+    given = {"kind": "moe", "router": {"kind": "top-k", "experts": 4}}
+    with pytest.raises(UserError, match=r"needs experts; write {kind: moe, router: {kind: top-k, experts: 4}, exp"):
+        Pattern.read([{"channel": given}], dim=32).network(19)
+
+
+def test_a_position_is_written_where_the_queries_are() -> None:
+    inside = {"kind": "differential", "inner": "attention", "layer": 2}
+    with pytest.raises(UserError, match=re.escape("write inner: {kind: attention, position: rope}")):
+        Pattern.read([{"mixer": inside, "position": "rope"}], dim=32, heads=2).network(19)
+    moved = {**inside, "inner": {"kind": "attention", "position": "rope"}}
+    assert Pattern.read([{"mixer": moved}], dim=32, heads=2).network(19)

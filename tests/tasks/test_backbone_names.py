@@ -208,8 +208,13 @@ def test_only_what_can_be_named_is_suggested(name: str) -> None:
 def test_show_suggests_a_size_too() -> None:
     with pytest.raises(UserError, match=r"unknown backbone 'bertt-2x64'\. Did you mean 'bert-2x64'"):
         api.show("bertt-2x64")
-    with pytest.raises(UserError, match=r"unknown backbone 'entp-2x32'\. Give"):
-        api.show("entp-2x32")
+
+
+@pytest.mark.parametrize("name", ["entp-2x32", "mblm-2x32"])
+def test_systems_whose_layers_do_not_stand_by_themselves_say_so(name: str) -> None:
+    with pytest.raises(UserError, match=r"is a system and no backbone: .*twofold show (entp|mblm)"):
+        api.show(name)
+    assert "is a system and no backbone" in why(name, 64)
 
 
 def experts(count: int) -> list[dict]:

@@ -60,7 +60,7 @@ class Fit:
             return load(place, computing.device())
         work = place.with_name(place.name + TRAINING)
         first = distributed.join()[0] == 0
-        begun = work.exists()
+        begun = work.exists() and not fresh
         if first:
             self._open(work, fresh)
         distributed.agreed(0, torch.device("cpu"))  # under torchrun, the others wait until the folder is open

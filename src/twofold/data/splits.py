@@ -131,11 +131,14 @@ def _by_group(rows: Rows, names: Sequence[str], parts: Parts) -> list[str]:
     ordered = sorted(places, key=lambda name: (places[name], name))
     asked = sum(share > 0 for share in parts)
     if len(ordered) < asked:
-        what = "'group' column holds" if "group" in rows.columns else "rows make"
-        raise UserError(
-            f"{rows.source}: the {what} {len(ordered)} different groups, too few for {asked} parts; "
-            "add data, make the groups smaller or give a 'split' column"
-        )
+        count = len(ordered)
+        if "group" in rows.columns:
+            few = f"the 'group' column holds {count} different group{'s' * (count > 1)}"
+            fix = "add data, make the groups smaller"
+        else:
+            few = f"there {'are' if count > 1 else 'is'} {count} different row{'s' * (count > 1)}"
+            fix = f"add data (a long text can be cut into {asked} files or more)"
+        raise UserError(f"{rows.source}: {few}, too few for {asked} parts; {fix}, or give a 'split' column")
     hashes = [places[name] for name in ordered]
     first = bisect_left(hashes, parts[0])
     second = bisect_left(hashes, parts[0] + parts[1]) if parts[2] else len(hashes)

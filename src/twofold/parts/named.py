@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
 from twofold.errors import UserError, unknown
 from twofold.parts import arguments
 from twofold.parts.channels.ffn import ChannelMixer
@@ -31,6 +33,9 @@ SHORT: dict[type[Part], dict[str, tuple[str, dict[str, Any]]]] = {
     },
 }
 """Short names, by kind of part: the long name and options."""
+
+_INSIDE: dict[type[Part], str] = {Mixer: "ssd"}
+"""Examples that can stand inside any other part of their kind, where the first name cannot."""
 
 _SPELLED = {"MoE": "moe"}
 
@@ -79,17 +84,43 @@ def make(kind: type[Part], given: Named, fill: Mapping[str, Any]) -> Part:
     """
     cls, options = chosen(kind, given)
     parameters = arguments.parameters(cls)
+    if missing := _missing(cls, fill, options):
+        typed = {"kind": given} if isinstance(given, str) else dict(given)
+        needs = f"{_word(kind)} {typed['kind']} needs {' and '.join(missing)}"
+        typed |= {name: _example(parameters[name].annotation, fill, "…") for name in missing}
+        raise UserError(f"{needs}; write {_flow(typed)}")
     for name, value in options.items():
         inner = _part_of(parameters[name].annotation) if name in parameters else None
         if inner is not None and isinstance(value, str | Mapping):
             options[name] = make(inner, value, fill)
     every = {k: v for k, v in fill.items() if k in parameters and v is not None} | options
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in every:
-            label = given if isinstance(given, str) else given["kind"]
-            raise UserError(f"{_word(kind)} {label} needs {name}; write {{kind: {label}, {name}: …}}")
     arguments.check(cls, every)
     return cls(**every)
+
+
+def _missing(cls: type[Part], fill: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
+    """Arguments that neither a person nor the surroundings gave, and that have no default."""
+    known = {name for name, value in fill.items() if value is not None} | set(options)
+    parameters = arguments.parameters(cls)
+    return [name for name, each in parameters.items() if each.default is each.empty and name not in known]
+
+
+def _example(annotation: Any, fill: Mapping[str, Any], other: Any) -> Any:
+    """A part that an argument would take, as plain data, and what that needs itself; `other` where it takes no part."""
+    kind = _part_of(annotation)
+    if kind is None:
+        return other
+    name = _INSIDE.get(kind) or next(iter(names(kind)))
+    cls, _ = chosen(kind, name)
+    parameters = arguments.parameters(cls)
+    needed = {each: _example(parameters[each].annotation, fill, 4) for each in _missing(cls, fill, {})}
+    return {"kind": name, **needed} if needed else name
+
+
+def _flow(given: Mapping[str, Any]) -> str:
+    """Plain data on one line, as it is typed."""
+    text: str = yaml.safe_dump(given, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text.strip()
 
 
 def _word(kind: type[Part]) -> str:

@@ -22,7 +22,7 @@ from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.model import SequenceModel
-from twofold.parts.named import Named, chosen, make
+from twofold.parts.named import Named, chosen, kebab, make
 from twofold.parts.norms import NORMS
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
@@ -210,6 +210,12 @@ class _Maker:
                 raise UserError(f"mixer {name}: give the position beside the mixer, {{mixer: {name}, position: …}}")
             fill["position"] = position
         elif position is not None:
+            inner = chosen(Mixer, options["inner"])[0] if "inner" in options else None
+            if position.needs_qk and getattr(inner, "has_qk", False):
+                raise UserError(
+                    f"mixer {name} takes its position with what is inside it; write inner: "
+                    f"{{kind: {kebab(inner.__name__)}, position: {kebab(type(position).__name__)}}}"
+                )
             without_queries(name, position)
             raise UserError(f"mixer {name} takes no position of its own; give learned or sinusoid to the whole pattern")
         mixer = cast(Mixer, make(Mixer, given, fill))

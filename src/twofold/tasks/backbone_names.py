@@ -75,6 +75,11 @@ def unknown_backbone(name: Any, known: Mapping[str, str], wanted: str) -> UserEr
     bare = parts(text)[0]
     size = text.removeprefix(bare)
     sizes = {"mixer": size, "system": size, "preset": size or "-4x128"}
+    if any(card["id"] == bare for card in index.select(family="mixers")) and bare not in layered():
+        return UserError(
+            f"{bare} is a system and no backbone: its layers do not stand by themselves; train it as it is (twofold "
+            f"show {bare}), or give {wanted}; all names: twofold list --backbones"
+        )
     near = [each + sizes.get(known[each], "") for each in difflib.get_close_matches(bare, known, n=3, cutoff=0.6)]
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return UserError(f"unknown backbone {text!r}.{meant} Give {wanted}; all names: twofold list --backbones")

@@ -6,7 +6,7 @@ Scale", https://arxiv.org/abs/2201.05596
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt
@@ -54,8 +54,7 @@ class DeepspeedMoe(MoeLm):
     expert_hidden: float = Field(2.0, gt=0, description="width of an expert (and of the shared part), times dim")
 
     def check(self) -> None:
-        usual = next(f.default for f in fields(MoeLm) if f.name == "experts")
-        if self.experts != getattr(usual, "default", usual):
+        if self.experts != MoeLm().experts:
             raise UserError(
                 f"deepspeed-moe: pyramid says how many experts a layer has; give pyramid=[{self.experts}] in place of "
                 f"experts={self.experts}"

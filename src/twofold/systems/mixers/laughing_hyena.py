@@ -19,6 +19,7 @@ from twofold.catalog import Arm, Claim, Saving, Steps, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Hyena, ModalFilter, Part, Pattern
+from twofold.parts.fitting import check_stretch
 from twofold.surgery.modal import METHODS, Modes, hankel_order, relative_error
 from twofold.tasks import Model
 from twofold.tasks.sequences import SequenceSystem
@@ -62,6 +63,7 @@ class LaughingHyena(SequenceSystem, Change):
     method: Literal["gradient", "balanced", "modal", "prony"] = Field("gradient", description="how waves are found")
 
     def pattern(self) -> Pattern:
+        check_stretch(self.id, "short", self.short, self.length)
         mixer = {"kind": "hyena", "heads": self.kernels, "kernel": self.short, "length": self.length}
         return Pattern.read([{"mixer": mixer, "times": self.layers}], dim=self.dim, conv=self.conv)
 

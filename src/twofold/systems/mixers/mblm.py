@@ -15,6 +15,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError, unknown
 from twofold.parts import Hierarchy, LMHead, PatchStage, Pattern, Stack, TokenEmbedding
+from twofold.parts.fitting import check_heads
 from twofold.tasks.language import LanguageSystem
 from twofold.tasks.system import BYTES
 
@@ -70,6 +71,12 @@ class Mblm(LanguageSystem):
             fitting = ", ".join(map(str, (outermost, *self.patches[1:])))
             raise UserError(
                 f"mblm: a context of {self.length} does not fit patches of {longest}; use patches=({fitting})"
+            )
+        check_heads(self.id, self.dim, self.heads)
+        if "mamba" in self.stages and self.dim % 8:
+            raise UserError(
+                f"mblm: dim={self.dim} does not divide into the heads of its Mamba blocks; use "
+                f"dim={math.lcm(8, 2 * self.heads) * -(-self.dim // math.lcm(8, 2 * self.heads))}"
             )
         stacks = [self.stack(*each) for each in zip(self.stages, self.depths, self.patches, strict=True)]
         outer = [
