@@ -211,7 +211,7 @@ class _Maker:
             fill["position"] = position
         elif position is not None:
             inner = chosen(Mixer, options["inner"])[0] if "inner" in options else None
-            if position.needs_qk and getattr(inner, "has_qk", False):
+            if inner is not None and position.needs_qk and getattr(inner, "has_qk", False):
                 raise UserError(
                     f"mixer {name} takes its position with what is inside it; write inner: "
                     f"{{kind: {kebab(inner.__name__)}, position: {kebab(type(position).__name__)}}}"

@@ -54,7 +54,7 @@ class DeepspeedMoe(MoeLm):
     expert_hidden: float = Field(2.0, gt=0, description="width of an expert (and of the shared part), times dim")
 
     def check(self) -> None:
-        if self.experts != MoeLm().experts:
+        if self.experts != MoeLm().experts:  # type: ignore[call-arg]
             raise UserError(
                 f"deepspeed-moe: pyramid says how many experts a layer has; give pyramid=[{self.experts}] in place of "
                 f"experts={self.experts}"
