@@ -394,6 +394,8 @@ def test_refusals() -> None:
         api.study("flexibert", small_model(), small_rows())
     with pytest.raises(UserError, match="width of 36 does not divide into 4 heads"):
         SearchSpace(dims=(36,))
+    with pytest.raises(UserError, match="width of 36 does not divide into 4 heads"):
+        configure("flexibert", dims=(36,)).check()
     with pytest.raises(UserError, match="'fft' is none of sdp"):
         SearchSpace(operations=("fft",))
     with pytest.raises(UserError, match="lacks hidden"):

@@ -494,9 +494,9 @@ def test_bits_per_byte_are_all_bits_over_all_bytes(texts, tmp_path) -> None:
         ("backbone(backbone=sdd-1x32)", "unknown backbone 'sdd-1x32'. Did you mean 'ssd-1x32'?"),
         ("backbone(backbone=hydra-1x64)", "looks ahead"),
         ("backbone(backbone=ssd-0x0)", "such as ssd-2x128"),
-        ("backbone(backbone=ssd-1x33)", "does not divide"),
+        ("backbone(backbone=attention-1x33)", "use attention-1x40"),
         ("sdd-1x32", 'Did you mean the backbone --systems "backbone(backbone=ssd-1x32)"?'),
-        ("ssd-1x33", "as a backbone it is refused: SSD"),
+        ("attention-1x33", "as a backbone it is refused: Attention"),
         ("hydra-1x64", "it looks ahead"),
     ],
 )

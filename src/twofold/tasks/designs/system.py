@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from twofold.tasks.language.data import LanguageData
 from twofold.tasks.model import Model
 from twofold.tasks.registry import task
 from twofold.tasks.represent import MaskedModel, MaskedSystem
-from twofold.tasks.system import Analysis, Plot, Report, Table
+from twofold.tasks.system import BYTES, Analysis, Plot, Report, Table, try_on_meta
 
 TABLE_SEED = 0
 """Draws the designs of a table and their weights: all searches are replayed on one."""
@@ -81,6 +81,14 @@ class DesignSearch(MaskedSystem, Analysis):
 
     def network(self, vocab: int) -> SequenceModel:
         return network(Design.read(self.design), vocab, self.length)
+
+    def check(self) -> None:
+        if self.design is not None:
+            super().check()
+            return
+        kinds = {(one.operation, one.dim, one.heads): one for one in self.space.choices}
+        for layer in kinds.values():
+            try_on_meta(partial(network, Design((layer,)), BYTES, self.length))
 
     def start(self, data: LanguageData, seed: int) -> Model:
         if self.design is not None:
