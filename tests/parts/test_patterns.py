@@ -208,6 +208,30 @@ def test_what_was_given_stands_in_the_advice_too() -> None:
         Pattern.read([{"channel": given}], dim=32).network(19)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [{"mixer": "local-attention", "window": 4}, {"mixer": {"kind": "attention"}, "channel": "gelu", "heads": 2}],
+)
+def test_an_option_of_a_part_is_written_inside_the_part(layer) -> None:
+    with pytest.raises(UserError, match=r"is an option of .*, not of its layer; write mixer: {kind") as refused:
+        Pattern.read([layer], dim=32).network(19, max_len=16)
+    typed = yaml.safe_load("{" + str(refused.value).split("; write ")[1] + "}")
+    assert Pattern.read([typed], dim=32).network(19, max_len=16)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fix"),
+    [
+        ({"mixer": "rope"}, "rope is no mixer but a position; write position: rope"),
+        ({"mixer": "swiglu"}, "swiglu is no mixer but a channel mixer; write channel: swiglu"),
+        ({"channel": {"kind": "ssd"}}, "ssd is no channel mixer but a mixer; write mixer: ssd"),
+    ],
+)
+def test_a_part_in_the_place_of_another_kind_is_told_its_own(layer, fix) -> None:
+    with pytest.raises(UserError, match=fix):
+        Pattern.read([layer], dim=32).network(19)
+
+
 def test_a_position_is_written_where_the_queries_are() -> None:
     inside = {"kind": "differential", "inner": "attention", "layer": 2}
     with pytest.raises(UserError, match=re.escape("write inner: {kind: attention, position: rope}")):

@@ -39,6 +39,9 @@ _INSIDE: dict[type[Part], str] = {Mixer: "ssd"}
 
 _SPELLED = {"MoE": "moe"}
 
+PLACES: dict[str, type[Part]] = {"mixer": Mixer, "position": Position, "channel": ChannelMixer}
+"""Where a layer of a pattern has a part by name, and of which kind."""
+
 
 def kebab(name: str) -> str:
     """`LocalAttention` → `local-attention`, `T5Bias` → `t5-bias`, `FFN` → `ffn`."""
@@ -66,6 +69,11 @@ def chosen(kind: type[Part], given: Named) -> tuple[type[Part], dict[str, Any]]:
     if not isinstance(name, str):
         raise UserError(f"a {_word(kind)} is a name, or {{kind: name, option: value}}, not {arguments.shown(given)}")
     if name not in known:
+        place = next((place for place, other in PLACES.items() if name in names(other)), None)
+        if place is not None:
+            raise UserError(
+                f"{name} is no {_word(kind)} but a {_word(PLACES[place])}; write {place}: {name} in its layer"
+            )
         raise unknown(_word(kind), name, known)
     long = SHORT.get(kind, {}).get(name)
     return known[name], {**(long[1] if long else {}), **options}
@@ -96,6 +104,18 @@ def make(kind: type[Part], given: Named, fill: Mapping[str, Any]) -> Part:
     every = {k: v for k, v in fill.items() if k in parameters and v is not None} | options
     arguments.check(cls, every)
     return cls(**every)
+
+
+def misplaced(layer: Mapping[str, Any], key: str) -> UserError | None:
+    """The error for a key of a layer that is an option of one of its parts; None: it is of none."""
+    for place, kind in PLACES.items():
+        given = layer.get(place)
+        typed = dict(given) if isinstance(given, Mapping) else {"kind": given}
+        cls = names(kind).get(str(typed.get("kind")))
+        if cls is not None and key in arguments.parameters(cls):
+            written = _flow({place: typed | {key: layer[key]}})[1:-1]
+            return UserError(f"{key} is an option of {typed['kind']}, not of its layer; write {written}")
+    return None
 
 
 def _missing(cls: type[Part], fill: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
 from twofold.parts.mixers.mixer import Mixer
 from twofold.parts.model import SequenceModel
-from twofold.parts.named import Named, chosen, kebab, make
+from twofold.parts.named import Named, chosen, kebab, make, misplaced
 from twofold.parts.norms import NORMS
 from twofold.parts.part import Part
 from twofold.parts.positions import NoPosition, Position, Sinusoid, without_queries
@@ -275,7 +275,7 @@ def _checked(layers: Any) -> None:
         known = ENTRY if group is None else GROUPS[group]
         for key in entry:
             if key not in known:
-                raise unknown("key of a layer pattern", str(key), known)
+                raise misplaced(entry, str(key)) or unknown("key of a layer pattern", str(key), known)
         for name, least in (("dim", 1), ("conv", 0)):
             size = entry.get(name, least)
             if not arguments.fits(size, int) or size < least:
