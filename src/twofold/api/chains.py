@@ -14,12 +14,26 @@ from twofold.checkpoints.folder import MANIFEST
 from twofold.checkpoints.packed import PLAIN, SUFFIXES
 from twofold.data.rows import Rows
 from twofold.errors import UserError, did_you_mean
-from twofold.tasks import Model, task
+from twofold.tasks import Model, backbone_names, task
 from twofold.trials.arms import parse, split_arms
 
 Source = str | Path | Rows
 
 _WAYS = {"model": "fit", "transform": "apply", "study": "study"}
+
+
+def system_class(id: str) -> type:
+    """The class of a system.
+
+    Raises:
+        UserError: no such system; names the nearest, or how a backbone of that name is trained.
+    """
+    try:
+        return resolve(id)
+    except UserError:
+        if (command := backbone_names.trained(id)) is None:
+            raise
+        raise UserError(f"{id} is no system by itself but a backbone; train it with: {command}") from None
 
 
 def configured(system: str | Arm, options: Mapping[str, Any], kind: str) -> Any:
@@ -34,7 +48,7 @@ def configured(system: str | Arm, options: Mapping[str, Any], kind: str) -> Any:
         UserError: an unknown system or option, a value that is not allowed, or another kind.
     """
     arm = parse(system) if isinstance(system, str) else system
-    cls: Any = resolve(arm.id)
+    cls: Any = system_class(arm.id)
     if kind not in cls.card.kinds:
         way = _WAYS[cls.kind]
         raise UserError(f"{arm.id} is a {cls.kind}, not a {kind}; use it with: twofold {way} {arm.id}")
@@ -75,7 +89,7 @@ def apply(
 def on_files(systems: str | Arm | Sequence[str | Arm], reference: str | Path) -> bool:
     """Whether `apply` of these means `apply_files`: one packer, on weight files, or a folder that is not our model."""
     arms = [arm for arm, _ in steps(systems, {})]
-    if len(arms) != 1 or not hasattr(resolve(arms[0].id), "apply_files"):
+    if len(arms) != 1 or not hasattr(system_class(arms[0].id), "apply_files"):
         return False
     path = Path(reference)
     return path.suffix in (PLAIN, *SUFFIXES) if path.is_file() else path.is_dir() and not (path / MANIFEST).is_file()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold import api
-from twofold.catalog import Arm, Steps, resolve
+from twofold.catalog import Arm, Steps
 from twofold.cli import files, output
 from twofold.cli.values import columns, settings
 from twofold.data import NAMES, Rows
@@ -120,7 +120,9 @@ def _chain(arguments: Namespace) -> list[Arm]:
 
 def _set(arm: Arm, own: dict[str, Any], arguments: Namespace) -> Arm:
     """The arm with more options: they go with it, so that none is taken for an argument of the call."""
-    known = [option.name for option in fields(resolve(arm.id))]
+    from twofold.api import chains
+
+    known = [option.name for option in fields(chains.system_class(arm.id))]
     for name, value in own.items():
         if name not in known and name in _FLAGS and hasattr(arguments, name):
             flag = f"--{name}" if isinstance(getattr(arguments, name), bool) else f"--{name} {value}"

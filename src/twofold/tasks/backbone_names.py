@@ -261,6 +261,14 @@ def uses(name: str, learns: Sequence[str]) -> list[str]:
     return [line for objective in learns for line in ways.get(objective, [])]
 
 
+def trained(name: str) -> str | None:
+    """The command that trains a backbone of that name, given where a system's id is wanted; None: it is none."""
+    bare, layers, dim = parts(name)
+    if bare not in layered():
+        return None
+    return uses(f"{bare}-{layers}x{dim}", objectives(pattern(name, dim, layers)))[0]
+
+
 def parts(name: str, layers: int = 4, dim: int = 128) -> tuple[str, int, int]:
     """`ssd-2x64` as its name, layers and width; the others where it does not say.
 
