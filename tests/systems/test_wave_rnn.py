@@ -76,9 +76,11 @@ def test_clips_and_rates_are_as_told() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match="kernel=3 or less"):
+    with pytest.raises(UserError, match="longer than 3 positions; use kernel=3"):
         configure("wave-rnn", positions=3, kernel=5).network(4)  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="odd"):
+    with pytest.raises(UserError, match="no middle; use kernel=1 or kernel=3"):
         configure("wave-rnn", kernel=2).network(4)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"no middle; use kernel=3$"):
+        configure("wave-rnn", positions=4, kernel=4).network(4)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="clip"):
         configure("wave-rnn", clip=-1.0)

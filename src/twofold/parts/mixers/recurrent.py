@@ -111,11 +111,12 @@ class RingConv(Recurrent):
     ) -> None:
         super().__init__()
         at_least_one("RingConv", channels=channels, positions=positions, kernel=kernel)
-        if kernel % 2 == 0 or kernel > positions:
-            raise UserError(
-                f"RingConv: a kernel of {kernel} cannot go around {positions} positions; use an odd one, "
-                f"kernel={positions - 1 + positions % 2} or less"
-            )
+        if kernel > positions:
+            widest = positions - 1 + positions % 2
+            raise UserError(f"RingConv: a kernel of {kernel} is longer than {positions} positions; use kernel={widest}")
+        if kernel % 2 == 0:
+            near = " or ".join(f"kernel={each}" for each in (kernel - 1, kernel + 1) if each <= positions)
+            raise UserError(f"RingConv: a kernel of {kernel} has no middle; use {near}")
         if start not in STARTS:
             raise UserError(f"RingConv: unknown start {start!r}; known: {', '.join(STARTS)}")
         self.dim, self.channels, self.positions, self.kernel = channels * positions, channels, positions, kernel
