@@ -72,6 +72,11 @@ class Mblm(LanguageSystem):
             raise UserError(
                 f"mblm: a context of {self.length} does not fit patches of {longest}; use patches=({fitting})"
             )
+        if (widest := math.prod(self.patches[1:])) > self.length:
+            raise UserError(
+                f"mblm: outer patches of {widest} are longer than a context of {self.length}; use length={widest} "
+                f"or patches that multiply to {self.length} or less after the first"
+            )
         check_heads(self.id, self.dim, self.heads)
         if "mamba" in self.stages and self.dim % 8:
             raise UserError(
