@@ -18,6 +18,11 @@ class UserError(TwofoldError):
     """
 
 
+def typed(values: Iterable[int]) -> str:
+    """Numbers as they are typed after an option, in one piece: `[8,4]`."""
+    return f"[{','.join(map(str, values))}]"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a sentence, `" Did you mean 'gtr'?"`, or an empty string."""
     import difflib

@@ -106,9 +106,11 @@ def test_costs_count_patches() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_what_would() -> None:
-    with pytest.raises(UserError, match=r"use patches=\(6, 4\)"):
+    with pytest.raises(UserError, match=r"use patches=\[6,4\]"):
         configure("mblm", patches=(5, 4), length=24, dim=32).network(50)
-    with pytest.raises(UserError, match="outer patches of 64 are longer than a context of 24; use length=64"):
+    with pytest.raises(
+        UserError, match=r"patches of 64 are longer than a context of 24; use patches=\[5,24\] or length=64"
+    ):
         configure("mblm", patches=(5, 64), length=24, dim=32).network(50)
     assert configure("mblm", patches=(5, 64), length=64, dim=32).network(50)
     with pytest.raises(UserError, match="9x4"):

@@ -115,7 +115,7 @@ def test_costs_and_pairs() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UserError, match="use at most 4"):
+    with pytest.raises(UserError, match="use summary=4 or less"):
         system(attention="fixed", summary=5).network(40)
     with pytest.raises(UserError, match="even number"):
         Mirror(rows=5)

@@ -69,6 +69,11 @@ def check_stretch(
         )
 
 
+def odd(option: str, longest: int) -> dict[str, int]:
+    """`within` of kernels that have a middle."""
+    return {option: longest - 1 + longest % 2}
+
+
 def stretch(where: str, option: str, given: int | None, longest: int, usual: int = 64) -> int:
     """A number of positions: what was given (UserError if that is more than the longest input), else what is usual, or
     all of a shorter input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
@@ -37,6 +38,23 @@ class PixelPerceptron(Part):
         return out
 
 
+def patches(shape: Sequence[int], patch: int) -> tuple[int, int]:
+    """How many square patches with sides of `patch` pixels fill an image, down and across.
+
+    Raises:
+        UserError: they do not; names a side that does.
+    """
+    at_least_one("patches", patch=patch)
+    height, width = shape[:2]
+    if height % patch or width % patch:
+        fits = next(side for side in range(min(patch, height, width), 0, -1) if height % side == width % side == 0)
+        raise UserError(
+            f"patches of {patch} pixels do not fill images of {height} x {width}; use patch={fits}, or another divisor "
+            "of both"
+        )
+    return height // patch, width // patch
+
+
 class PatchEncoder(Part):
     """A vision transformer without its head: square patches as tokens, in rows, and the mean of their last states.
 
@@ -55,15 +73,11 @@ class PatchEncoder(Part):
 
     def __init__(self, stack: Stack, shape: Sequence[int], patch: int, dim: int) -> None:
         super().__init__()
-        at_least_one("PatchEncoder", patch=patch, dim=dim)
-        height, width, channels = shape
-        if height % patch or width % patch:
-            raise UserError(
-                f"patches of {patch} pixels do not fill images of {height} x {width}; use a divisor of both"
-            )
+        at_least_one("PatchEncoder", dim=dim)
+        count = math.prod(patches(shape, patch))
         self.stack, self.patch = stack, patch
-        self.embed = Dense(patch * patch * channels, dim)
-        self.position = Learned((height // patch) * (width // patch), dim)
+        self.embed = Dense(patch * patch * shape[2], dim)
+        self.position = Learned(count, dim)
 
     def tokens(self, images: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch patches pixels"]:
         """The patches, row by row, each flattened."""

@@ -65,6 +65,11 @@ def hankel_order(kernel: Reals, tolerance: float = 1e-3) -> int:
     return max(2, needed + needed % 2)
 
 
+def most_order(time: int) -> int:
+    """The largest even order that every one of the `METHODS` can give a kernel of `time` taps."""
+    return 2 * ((time // 2 - 1) // 2)
+
+
 def kung(kernel: Reals, order: int) -> Poles:
     """Poles of the balanced truncation: the shift inside the leading singular vectors of the Hankel matrix. Kung 1978.
 

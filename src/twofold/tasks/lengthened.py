@@ -32,7 +32,7 @@ from twofold.tasks.classify.readers import TextReader
 from twofold.tasks.inputs import freeze
 from twofold.tasks.model import Model
 from twofold.tasks.solve import EncoderLabelModel, LabelBatch, LabelData
-from twofold.tasks.system import BYTES
+from twofold.tasks.system import BYTES, try_on_meta
 from twofold.training import Recipe, train
 
 
@@ -55,31 +55,34 @@ class LengthenedSystem(ClassifySystem):
     before_lr: float = Field(3e-3, gt=0, description="made sequences: highest learning rate on short ones")
 
     @abstractmethod
-    def shortened(self, net: SequenceModel) -> SequenceModel:
-        """The backbone, changed in place so that its blocks read fewer rows."""
+    def shortened(self, net: SequenceModel, length: int) -> SequenceModel:
+        """The backbone, changed in place so that its blocks read fewer rows than the `length` tokens of a text."""
 
     def outline(self, length: int) -> SequenceModel:
         net = backbones.pattern("attention", 128, 4, max_len=length).network(BYTES, causal=False, max_len=length)
-        return self.shortened(net)
+        return self.shortened(net, length)
 
     def serves(self, data: Any) -> str | None:
-        if isinstance(data, ClassifyData):
-            return super().serves(data)
-        if not isinstance(data, LabelData) or not hasattr(data.made, "time"):
+        made = isinstance(data, LabelData) and hasattr(data.made, "time")
+        if not made and not isinstance(data, ClassifyData):
             return "it labels made sequences that have a time, such as loose-pair(time=512), and texts"
-        return None
+        try:
+            try_on_meta(lambda: self.outline(data.length if made else self.tokens))
+        except UserError as error:
+            return str(error)
+        return None if made else super().serves(data)
 
     def start(self, data: Any, seed: int) -> Model:
         if reason := self.serves(data):
             raise UserError(f"{self.id} cannot learn from {data.name}: {reason}")
         if isinstance(data, LabelData):
             net = copy.deepcopy(self._ordinary(data, seed))
-            net = self.shortened(read_longer(net, data.length))
+            net = self.shortened(read_longer(net, data.length), data.length)
             return EncoderLabelModel(net, None, {"kind": "encoder-labels", **data.settings()})
         texts, batch_tokens = list(data.part("train")[0]), self.batch * self.tokens
         chosen = backbones.choose(self.backbone, texts, seed, max_len=self.tokens, batch_tokens=batch_tokens)
         freeze(chosen.model, self.tune_layers if chosen.pretrained else 0, str(self.backbone))
-        model = self.shortened(read_longer(chosen.model, self.tokens))
+        model = self.shortened(read_longer(chosen.model, self.tokens), self.tokens)
         torch.manual_seed(seed)
         classifier = TextClassifier(
             model, Cls() if self.first else Last(), SequenceHead(model.dim, data.target.outputs)

@@ -64,14 +64,20 @@ class SequenceSystem(LanguageSystem):
         return self
 
     def check(self) -> None:
-        try_on_meta(lambda: self.changed(length=max(self.length, _ANY)).network(BYTES))
+        try:
+            try_on_meta(lambda: self.changed(length=max(self.length, _ANY)).network(BYTES))
+        except UserError:
+            try_on_meta(lambda: self.network(BYTES))  # refused too, it says what fits windows of text
+            raise
 
     def serves(self, data: Any) -> str | None:
+        if reason := super().serves(data):
+            return reason
         try:
             try_on_meta(lambda: self.reading(data).network(BYTES))
         except UserError as error:
             return str(error)
-        return super().serves(data)
+        return None
 
     def start(self, data: Any, seed: int) -> Model:  # type: ignore[override]
         if isinstance(data, LanguageData):

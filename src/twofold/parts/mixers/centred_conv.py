@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from twofold.errors import UserError
 from twofold.parts.arguments import at_least_one
 from twofold.parts.caches import Cache
+from twofold.parts.fitting import odd
 from twofold.parts.masks import Mask
 from twofold.parts.mixers.mixer import AnyMask, Mixer
 
@@ -69,7 +70,7 @@ class CentredConv(Mixer):
         return y if self.bias is None else y + self.bias
 
     def within(self, span: str, longest: int) -> dict[str, int]:
-        return {span: longest - 1 + longest % 2}
+        return odd(span, longest)
 
     def flops(self, time: int) -> int:
         return 2 * time * self.kernel * self.dim

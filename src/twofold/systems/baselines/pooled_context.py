@@ -30,7 +30,7 @@ class PooledContext(LengthenedSystem):
 
     size: int = Field(8, ge=1, description="tokens in a segment; 1: every token is read, as by the encoder as it was")
 
-    def shortened(self, net: SequenceModel) -> SequenceModel:
+    def shortened(self, net: SequenceModel, length: int) -> SequenceModel:
         return with_vcc(net, sizes=(self.size,), first=self.first, last=self.last)
 
     def small(self) -> Self:

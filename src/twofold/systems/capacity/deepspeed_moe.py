@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, PositiveInt
 
 from twofold.catalog import Arm, Claim, Saving, Steps, system
-from twofold.errors import UserError
+from twofold.errors import UserError, typed
 from twofold.parts import FFN, MoE, Part, SharedExpert, presets
 from twofold.parts.fitting import check_experts
 from twofold.systems.capacity.moe_lm import MoeLm
@@ -63,7 +63,7 @@ class DeepspeedMoe(MoeLm):
 
     def check_room(self) -> None:
         fit = [min(count, self.tokens) for count in self.pyramid]
-        check_experts(self.id, max(self.counts), self.tokens, fix=f"pyramid={fit} or less")
+        check_experts(self.id, max(self.counts), self.tokens, fix=f"pyramid={typed(fit)} or less")
 
     def mixture(self, layer: int) -> Part:
         self.check_room()

@@ -14,6 +14,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Saving, Steps, system
 from twofold.data import read
 from twofold.data.rows import Rows
+from twofold.errors import UserError
 from twofold.measure.coding_rate import Depths, depths
 from twofold.objectives import Loss
 from twofold.parts import Part, Pattern
@@ -27,9 +28,10 @@ from twofold.tasks.classify import (
     from_rows,
     training_store,
 )
-from twofold.tasks.classify.system import patch_classifier
+from twofold.tasks.classify.system import LONGEST, patch_classifier
 from twofold.tasks.passes import one_pass
 from twofold.tasks.sequences import SequenceSystem
+from twofold.tasks.system import ModelSystem, try_on_meta
 
 
 @system(
@@ -70,16 +72,37 @@ class Crate(SequenceSystem, Analysis):
             [layer], dim=self.dim, heads=self.heads, norm="layer", position="learned", conv=self.conv, tied=False
         )
 
+    def serves(self, data: Any) -> str | None:
+        if not isinstance(data, ClassifyData):
+            return super().serves(data)
+        try:
+            if data.modality == "image":
+                try_on_meta(lambda: patch_classifier(data, self.pattern(), self.patch, 0))
+            else:
+                self.texts().check()
+        except UserError as error:
+            return str(error)
+        return ModelSystem.serves(self, data)
+
+    def texts(self) -> ClassifySystem:
+        """What classifies texts with these layers."""
+        if self.length > LONGEST:
+            raise UserError(f"crate classifies texts of at most {LONGEST} tokens; use length={LONGEST} or less")
+        return ClassifySystem(
+            backbone=f"crate-{self.layers}x{self.dim}",
+            tune_layers=0,
+            examples=None,
+            tokens=self.length,
+            batch=self.batch,
+            lr=self.lr,
+        )
+
     def start(self, data: Any, seed: int) -> Model:  # type: ignore[override]
         if not isinstance(data, ClassifyData):
             return super().start(data, seed)
         if data.modality == "image":
             return patch_classifier(data, self.pattern(), self.patch, seed)
-        name = f"crate-{self.layers}x{self.dim}"
-        texts = ClassifySystem(
-            backbone=name, tune_layers=0, examples=None, tokens=self.length, batch=self.batch, lr=self.lr
-        )
-        return texts.start(data, seed)
+        return self.texts().start(data, seed)
 
     def batches(self, model: Model, data: Any, seed: int) -> Callable[[int, float], Any]:
         if not isinstance(data, ClassifyData):

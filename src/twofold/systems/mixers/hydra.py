@@ -14,7 +14,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError
 from twofold.parts import FFN, Hydra, MLMHead, SequenceModel, TokenEmbedding, pattern, presets
-from twofold.parts.fitting import check_stretch
+from twofold.parts.fitting import check_stretch, odd
 from twofold.tasks.represent import MaskedSystem
 
 
@@ -54,8 +54,8 @@ class HydraEncoder(MaskedSystem):
     )
 
     def network(self, vocab: int) -> SequenceModel:
+        check_stretch(self.id, "kernel", self.kernel, self.length, odd)
         mixer = Hydra(self.dim, self.expand, self.state, self.head_dim, kernel=self.kernel, chunk=self.chunk)
-        check_stretch(self.id, "kernel", self.kernel, self.length, mixer.within)
         channel = FFN(self.dim, self.hidden or self.matched(mixer), "silu", gate=True, bias=False)
         stack = pattern(self.dim, [{"mixer": mixer, "channel": channel, "times": self.layers}])
         return SequenceModel(TokenEmbedding(vocab, self.dim), stack, MLMHead(self.dim, vocab, "gelu", 1e-12))

@@ -20,7 +20,7 @@ from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Hyena, ModalFilter, Part, Pattern
 from twofold.parts.fitting import check_stretch
-from twofold.surgery.modal import METHODS, Modes, hankel_order, relative_error
+from twofold.surgery.modal import METHODS, Modes, hankel_order, most_order, relative_error
 from twofold.tasks import Model
 from twofold.tasks.sequences import SequenceSystem
 from twofold.tasks.system import Change
@@ -68,9 +68,21 @@ class LaughingHyena(SequenceSystem, Change):
         return Pattern.read([{"mixer": mixer, "times": self.layers}], dim=self.dim, conv=self.conv)
 
     def check(self) -> None:
-        if isinstance(self.order, int) and self.order % 2:
-            raise UserError(f"laughing-hyena: order is {self.order}; waves come in pairs: use order={self.order + 1}")
+        self.check_order(self.length)
         super().check()
+
+    def check_order(self, time: int) -> None:
+        """Refuses an order that kernels of so many taps do not have, or an odd one (UserError)."""
+        if not isinstance(self.order, int):
+            return
+        most = most_order(time)
+        if self.order > most:
+            raise UserError(
+                f"laughing-hyena: order is {self.order}, and kernels as long as the context, {time}, allow {most}; use "
+                f"order={most} or less"
+            )
+        if self.order % 2:
+            raise UserError(f"laughing-hyena: order is {self.order}; waves come in pairs: use order={self.order + 1}")
 
     def finish(self, model: Model) -> None:
         self.distil(model)
@@ -91,6 +103,7 @@ class LaughingHyena(SequenceSystem, Change):
         if not layers:
             raise UserError(f"{model.name} has no long convolutions; laughing-hyena changes models of mixer hyena")
         length = int(model.spec.get("length", self.length))
+        self.check_order(length)
         errors: dict[str, float] = {}
         orders: dict[str, int] = {}
         with progress.stage("distil convolutions", total=len(layers)) as stage:
@@ -110,8 +123,7 @@ class LaughingHyena(SequenceSystem, Change):
         """The order for a layer's kernels `[heads, T]`."""
         if isinstance(self.order, int):
             return self.order
-        most = (kernels.shape[1] - 1) // 2
-        return min(max(hankel_order(k, self.tolerance) for k in kernels), most - most % 2)
+        return min(max(hankel_order(k, self.tolerance) for k in kernels), most_order(kernels.shape[1]))
 
     def small(self) -> Self:
         return replace(super().small(), dim=32, layers=1, kernels=4, order=4, method="balanced")  # type: ignore[call-arg]

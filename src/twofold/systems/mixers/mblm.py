@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from twofold.catalog import Arm, Claim, Steps, system
-from twofold.errors import UserError, unknown
+from twofold.errors import UserError, typed, unknown
 from twofold.parts import Hierarchy, LMHead, PatchStage, Pattern, Stack, TokenEmbedding
 from twofold.parts.fitting import check_heads
 from twofold.tasks.language import LanguageSystem
@@ -67,15 +67,14 @@ class Mblm(LanguageSystem):
         if not count or len(self.patches) != count or len(self.depths) != count or min(self.patches) < 1:
             raise UserError(f"mblm: {count} stages need as many patches and depths, each of at least 1")
         if self.length > longest:
-            outermost = -(-self.length // math.prod(self.patches[1:]))
-            fitting = ", ".join(map(str, (outermost, *self.patches[1:])))
             raise UserError(
-                f"mblm: a context of {self.length} does not fit patches of {longest}; use patches=({fitting})"
+                f"mblm: a context of {self.length} does not fit patches of {longest}; use "
+                f"patches={typed(self.fitting())} or length={longest}"
             )
         if (widest := math.prod(self.patches[1:])) > self.length:
             raise UserError(
-                f"mblm: outer patches of {widest} are longer than a context of {self.length}; use length={widest} "
-                f"or patches that multiply to {self.length} or less after the first"
+                f"mblm: outer patches of {widest} are longer than a context of {self.length}; use "
+                f"patches={typed(self.fitting())} or length={widest}"
             )
         check_heads(self.id, self.dim, self.heads)
         if "mamba" in self.stages and self.dim % 8:
@@ -92,6 +91,14 @@ class Mblm(LanguageSystem):
         ]
         embedding, head = TokenEmbedding(vocab, self.dim), LMHead(self.dim, vocab)
         return Hierarchy(outer, embedding, stacks[-1], head, self.patches, self.chunks)
+
+    def fitting(self) -> list[int]:
+        """The patches that are nearest to those asked for among those that fit the context, the last ones first."""
+        room, inner = self.length, []
+        for patch in self.patches[:0:-1]:
+            inner.insert(0, min(patch, room))
+            room //= inner[0]
+        return [max(self.patches[0], -(-self.length // math.prod(inner))), *inner]
 
     def stack(self, kind: str, depth: int, length: int) -> Stack:
         """The blocks of one stage."""

@@ -63,7 +63,8 @@ class SparseTransformer(SequenceSystem):
         period = stretch(self.id, "stride", self.stride, self.length, max(2, round(self.length**0.5)))
         if self.attention == "fixed" and self.summary >= period:
             raise UserError(
-                f"sparse-transformer: summary is {self.summary} and a block {period} long; use at most {period - 1}"
+                f"sparse-transformer: summary is {self.summary} and a block {period} long; use summary={period - 1} or "
+                "less"
             )
         return period
 

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.data.rows import Rows
-from twofold.errors import UserError
+from twofold.errors import UserError, typed
 from twofold.measure.costs import context_costs, interleaved
 from twofold.parts import SequenceModel, Tower
+from twofold.parts.segment_tree import nested
 from twofold.surgery import read_longer, with_vcc
 from twofold.tasks import Model
 from twofold.tasks.classify import ClassifyModel
@@ -39,6 +40,9 @@ SMALL: dict[str, Any] = {
     "first": 0,
     "last": 2,
 }
+USUAL = (128, 16, 1)
+"""Sizes of segments where none are given."""
+
 _LONGEST_TIMED = 4096
 
 
@@ -70,13 +74,37 @@ class VccEncoder(LengthenedSystem, Change):
     calibrates: ClassVar[bool] = False
 
     rows: int = Field(128, ge=1, description="means and tokens that stand for a text in each layer, about")
-    sizes: tuple[int, ...] = Field((128, 16, 1), description="of segments, falling; each divides the one before")
+    sizes: tuple[int, ...] | None = Field(
+        None,
+        description="of segments, falling; each divides the one before; by default 128, 16, 1, or those of them that "
+        "are no longer than texts",
+    )
     count_bias: bool = Field(True, description="a mean counts in attention as often as it has tokens")
     score: Literal["sum", "max"] = Field("sum", description="of what important tokens give a segment")
     timed: bool = Field(True, description="apply: measure times by length, before and after")
 
-    def shortened(self, net: SequenceModel) -> SequenceModel:
-        return with_vcc(net, self.rows, self.sizes, self.first, self.last, self.count_bias, self.score)
+    def shortened(self, net: SequenceModel, length: int) -> SequenceModel:
+        sizes = self.segments(length)
+        return with_vcc(net, self.rows, sizes, self.first, self.last, self.count_bias, self.score)
+
+    def segments(self, longest: int) -> tuple[int, ...]:
+        """Sizes of segments of texts of at most so many tokens.
+
+        Raises:
+            UserError: sizes that do not fit into one another, or are longer than the texts.
+        """
+        if self.sizes is None:
+            return tuple(size for size in USUAL if size <= longest)
+        if (widest := max(self.sizes, default=0)) > longest:
+            fits: list[int] = []
+            for size in reversed(self.sizes):
+                if 0 < size <= longest and (not fits or (size > fits[0] and size % fits[0] == 0)):
+                    fits.insert(0, size)
+            raise UserError(
+                f"vcc: segments of {widest} tokens are longer than the longest text, {longest}; use "
+                f"sizes={typed(fits or [longest])}, or texts of {widest} tokens"
+            )
+        return nested(self.sizes)
 
     def apply(self, model: Model, rows: Rows, *, seed: int = 0) -> Model:
         """A copy that reads texts of `tokens` tokens as about `rows` rows; it is then best trained on (`fit`).
@@ -97,7 +125,7 @@ class VccEncoder(LengthenedSystem, Change):
             raise UserError(f"vcc changes encoders of texts, and {model.name} is none; give it one such as minilm")
         read_longer(net.model, self.tokens)
         before = copy.deepcopy(net.model)
-        self.shortened(net.model)
+        self.shortened(net.model, self.tokens)
         if isinstance(changed, EncoderModel):
             changed.spec["document_tokens"] = self.tokens
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -29,6 +30,7 @@ from twofold.parts import (
     TextClassifier,
     Tower,
 )
+from twofold.parts.pixels import patches
 from twofold.tasks import backbones
 from twofold.tasks.classify.data import ClassifyData
 from twofold.tasks.classify.model import ClassifyModel, settings
@@ -120,6 +122,10 @@ class LabelledBatches:
         return LabelledBatch(self.inputs.take(chosen), self.values[torch.from_numpy(chosen)], self.target)
 
 
+LONGEST = 8192
+"""Tokens of the longest text that is classified as it is."""
+
+
 @options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ClassifySystem(TrainedSystem):
     """What every classifier of texts is told: its backbone, how long texts may be, and how it is trained."""
@@ -128,7 +134,7 @@ class ClassifySystem(TrainedSystem):
         "minilm", description="preset or mixer and size, reference model, checkpoint, folder, or layers as data"
     )
     tune_layers: int = Field(2, ge=0, description="top layers of a pretrained backbone that are trained; 0: all")
-    tokens: int = Field(64, ge=2, le=8192, description="texts are cut here")
+    tokens: int = Field(64, ge=2, le=LONGEST, description="texts are cut here")
     batch: int = Field(32, ge=1, description="examples in a batch")
     lr: float = Field(3e-4, gt=0, description="highest learning rate")
     examples: int | None = Field(
@@ -191,7 +197,8 @@ def patch_classifier(data: ClassifyData, pattern: Pattern, patch: int, seed: int
     """A classifier of images that are read as patches, by a stack of any pattern."""
     reader = ImageReader(np.shape(data.inputs)[1:])
     torch.manual_seed(seed)
-    encoder = PatchEncoder(pattern.stack(causal=False), reader.shape, patch, pattern.dim)
+    count = math.prod(patches(reader.shape, patch))
+    encoder = PatchEncoder(pattern.stack(causal=False, max_len=count), reader.shape, patch, pattern.dim)
     net = Headed(encoder, SequenceHead(pattern.dim, data.target.outputs))
     return ClassifyModel(net, None, settings(data.target, reader))
 

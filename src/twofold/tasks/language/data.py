@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from twofold.data.rows import Rows
 from twofold.data.splits import split
 from twofold.errors import UserError
+from twofold.tasks.backbone_names import SHORTEST
 
 PARTS = ("train", "validation", "test")
 
@@ -61,6 +63,23 @@ class LanguageData:
         kept = kept if kept.splits is not None else split(kept)
         parts = np.array(kept.splits, dtype="<U10")
         return cls(rows.name, rows.source, rows.fingerprint, tuple(kept.columns["text"]), parts, notes)
+
+    def shorter_than(self, length: int, pieces: bool) -> str | None:
+        """Why the training texts give no window of `length` tokens, as far as that is known without a tokenizer; None:
+        they may.
+
+        Args:
+            pieces: tokens are pieces of words, of one or more bytes each; else they are bytes.
+        """
+        most = least = 0  # of tokens: with a start token each, as many as bytes, and at least one a word
+        for text in itertools.compress(self.texts, self.parts == "train"):
+            most += 1 + len(text.encode("utf-8", "surrogatepass"))
+            if most >= length:
+                return None
+            least += 1 + len(text.split())
+        have, fits = (f"at most {most}", least) if pieces else (str(most), most)
+        fix = f"use length={fits} or less, or give more text" if fits >= SHORTEST else "give more text"
+        return f"the training texts have {have} tokens, a window needs {length}; {fix}"
 
     def cut(self, share: float) -> LanguageData:
         """Keeps about that share of each part's texts (at least 8), the same ones every time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from twofold.data.tokenizers import ByteTokenizer, Tokenizer, train_bpe
 from twofold.errors import UserError
 from twofold.objectives import Loss, causal
 from twofold.parts import Mask, Part, SequenceModel
+from twofold.tasks.backbone_names import SHORTEST
 from twofold.tasks.language.data import LanguageData
 from twofold.tasks.language.model import LanguageModel, start_token
 from twofold.tasks.model import Model
@@ -69,7 +70,7 @@ class LanguageSystem(TrainedSystem):
 
     tokenizer: Literal["bytes", "bpe"] = Field("bytes", description="one token a byte, or pieces learned from the text")
     vocab: int = Field(4096, ge=300, description="pieces, where they are learned")
-    length: int = Field(256, ge=8, description="context in tokens")
+    length: int = Field(256, ge=SHORTEST, description="context in tokens")
     batch: int = Field(16, ge=1, description="windows in a batch")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
 
@@ -79,6 +80,10 @@ class LanguageSystem(TrainedSystem):
 
     def check(self) -> None:
         try_on_meta(lambda: self.network(BYTES))
+
+    def serves(self, data: Any) -> str | None:
+        reason = data.shorter_than(self.length, self.tokenizer == "bpe") if isinstance(data, LanguageData) else None
+        return reason or super().serves(data)
 
     def start(self, data: LanguageData, seed: int) -> LanguageModel:
         tokenizer = train_bpe(data.part("train"), self.vocab) if self.tokenizer == "bpe" else ByteTokenizer()

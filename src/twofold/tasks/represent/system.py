@@ -15,6 +15,7 @@ from twofold import computing
 from twofold.data.tokenizers import train_bpe
 from twofold.objectives import IGNORED, Loss, mask_tokens, masked
 from twofold.parts import Part, SequenceModel
+from twofold.tasks.backbone_names import SHORTEST
 from twofold.tasks.language.data import LanguageData
 from twofold.tasks.model import Model
 from twofold.tasks.represent.data import PackedWindows, WindowBatch
@@ -35,7 +36,7 @@ class MaskedSystem(TrainedSystem):
     """What every masked language model is told: its tokens, its windows, and how it is trained."""
 
     vocab: int = Field(2048, ge=300, description="pieces of the tokenizer, learned from the text")
-    length: int = Field(64, ge=8, description="context in tokens")
+    length: int = Field(64, ge=SHORTEST, description="context in tokens")
     batch: int = Field(32, ge=1, description="windows in a batch")
     mask_rate: float = Field(0.3, gt=0, le=1, description="share of tokens that are hidden")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
@@ -46,6 +47,10 @@ class MaskedSystem(TrainedSystem):
 
     def check(self) -> None:
         try_on_meta(lambda: self.network(BYTES))
+
+    def serves(self, data: Any) -> str | None:
+        reason = data.shorter_than(self.length, pieces=True) if isinstance(data, LanguageData) else None
+        return reason or super().serves(data)
 
     def start(self, data: LanguageData, seed: int) -> Model:
         tokenizer = train_bpe(data.part("train"), self.vocab)

@@ -20,7 +20,7 @@ from twofold.tasks.solve.labelled import LabelBatch
 from twofold.tasks.solve.made import MadeData
 from twofold.tasks.solve.model import SolveModel, solve_loss
 from twofold.tasks.solve.numbers import NumberBatch
-from twofold.tasks.system import TrainedSystem
+from twofold.tasks.system import BYTES, TrainedSystem, try_on_meta
 from twofold.training import Recipe
 
 
@@ -54,6 +54,9 @@ class SolveSystem(TrainedSystem):
     @abstractmethod
     def network(self, vocab: int) -> SequenceModel:
         """The network, with fresh weights."""
+
+    def check(self) -> None:
+        try_on_meta(lambda: self.network(BYTES))
 
     def start(self, data: SolveData | MadeData, seed: int) -> Model:
         return solver(self.network, data, seed)
