@@ -94,7 +94,7 @@ class Mblm(LanguageSystem):
 
     def fitting(self) -> list[int]:
         """The patches that are nearest to those asked for among those that fit the context, the last ones first."""
-        room, inner = self.length, []
+        room, inner = self.length, list[int]()
         for patch in self.patches[:0:-1]:
             inner.insert(0, min(patch, room))
             room //= inner[0]
