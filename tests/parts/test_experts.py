@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from twofold.errors import UserError
 from twofold.measure.costs import active_parameters, flops, parameters
@@ -155,6 +158,30 @@ def test_balanced_assignment_fills_all_experts_alike() -> None:
     rows = torch.randn(12, DIM)
     assert torch.bincount(router.train()(rows).index[:, 0]).tolist() == [3] * 4
     assert (router.eval()(rows).index == 0).all()
+
+
+@pytest.mark.parametrize(("count", "experts"), [(5, 3), (6, 3), (2, 4), (37, 4), (64, 8), (65, 8)])
+def test_balanced_assignment_scores_as_high_as_places_of_one_token_each(count: int, experts: int) -> None:
+    for seed in range(5):
+        scores = torch.randn(count, experts, generator=torch.Generator().manual_seed(seed)).double()
+        scores[:, 0] += seed  # the more, the more tokens want the first expert
+        whole, extra = divmod(count, experts)
+        best = max(
+            _by_places(scores.numpy(), np.array([whole + (e in fuller) for e in range(experts)]))
+            for fuller in itertools.combinations(range(experts), extra)
+        )
+        found = scores.gather(1, balanced_assignment(scores)[:, None]).sum()
+        torch.testing.assert_close(found, torch.tensor(best, dtype=torch.float64))
+
+
+def _by_places(scores: np.ndarray, sizes: np.ndarray) -> float:
+    places = scores.repeat(sizes, axis=1)
+    return float(places[linear_sum_assignment(places, maximize=True)].sum())
+
+
+@pytest.mark.parametrize("scores", [torch.zeros(9, 4), torch.full((9, 4), torch.nan), torch.full((9, 4), torch.inf)])
+def test_balanced_assignment_ends_whatever_the_scores_are(scores: Tensor) -> None:
+    assert torch.bincount(balanced_assignment(scores), minlength=4).sort().values.tolist() == [2, 2, 2, 3]
 
 
 def test_a_switch_weighs_by_the_probability() -> None:
