@@ -27,8 +27,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a sentence, `" Did you mean 'gtr'?"`, or an empty string."""
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return meant(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6))
+
+
+def meant(near: Iterable[str]) -> str:
+    """`" Did you mean 'gtr' or 'gtr-2'?"`, or an empty string where there is none."""
+    listed = " or ".join(map(repr, near))
+    return f" Did you mean {listed}?" if listed else ""
+
+
+def near_names(name: str, known: Iterable[str], alike: int = 1) -> list[str]:
+    """Known names that are meant: up to three that have it as a word or begin with it, and `alike` spelt like it."""
+    import difflib
+
+    every = list(dict.fromkeys(known))
+    parts = [each for each in every if name in each.split("-") or (len(name) > 2 and each.startswith(name))]
+    return list(dict.fromkeys([*parts[:3], *difflib.get_close_matches(name, every, n=alike, cutoff=0.6)]))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:

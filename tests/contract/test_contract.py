@@ -72,6 +72,20 @@ def test_bad_options_are_refused_by_name(id: str) -> None:
                 configure(id, **{name: "not a number"})
 
 
+@pytest.mark.parametrize("id", IDS)
+def test_numbers_are_finite(id: str) -> None:
+    for name, option in index.card(id)["options"].items():
+        ways = (option, *option.get("anyOf", []))
+        for wrong in (float("nan"), float("inf"), -float("inf")):
+            for way in ways:
+                if way.get("type") == "number":
+                    with pytest.raises(UserError, match=f"{id}: option '{name}"):
+                        configure(id, **{name: wrong})
+                if way.get("items", {}).get("type") == "number":
+                    with pytest.raises(UserError, match=f"{id}: option '{name}"):
+                        configure(id, **{name: [wrong, *(option.get("default") or [])[1:]]})
+
+
 @pytest.mark.parametrize("id", [i for i in IDS if i not in NEEDS_WEIGHTS])
 def test_same_seed_same_result(id: str) -> None:
     arm = Arm(id)

@@ -1,4 +1,4 @@
-"""Positions beyond the longest input: harmless, or refused before training with a fix that works as typed."""
+"""Positions beyond the longest input, experts beyond tokens: harmless, or refused with a fix that works as typed."""
 
 from __future__ import annotations
 
@@ -179,3 +179,22 @@ def test_what_is_harmless_trains(id: str, option: str) -> None:
         assert refusal(system, data) is None
         model = system.fit(data, Steps(1)).model
         assert all(torch.isfinite(p).all() for p in model.net.parameters())
+
+
+@pytest.mark.parametrize("id", ["moe-lm", "mh-moe", "deepspeed-moe"])
+@pytest.mark.parametrize("k", [1, 4, 12, 1000])
+@pytest.mark.parametrize("experts", [6, 100, 10_000])
+@pytest.mark.parametrize("router", ["softmax-topk", "switch"])
+def test_experts_and_how_many_a_token_meets_are_refused_at_once(id: str, k: int, experts: int, router: str) -> None:
+    many = {"pyramid": [experts, experts + 1]} if id == "deepspeed-moe" else {"experts": experts}
+    shape = {"dim": 16, "heads": 2, "layers": 2, "batch": 1, "length": 8}
+    options: dict[str, Any] = {**shape, **many, "k": k, "router": router}
+    try:
+        configure(id, **options).check()
+    except UserError as error:
+        fixes = advised(str(error))
+        assert fixes
+        for fix in fixes:
+            configure(id, **{**options, **fix}).check()
+    else:
+        assert k <= max(experts, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -11,6 +12,8 @@ from twofold.cli import main
 from twofold.errors import UserError
 from twofold.measure.sketch import drawing, sketch
 from twofold.parts import Pattern
+from twofold.parts.named import names
+from twofold.parts.positions import Position
 
 
 def net(entry, length=64):
@@ -22,6 +25,26 @@ def test_equal_blocks_are_drawn_once_with_their_paths() -> None:
     assert top == "x ─┬─ norm ─ attention (rope) ─ + ─┬─ norm ─ ffn (gated) ─ + →  × 3"
     assert [i for i, sign in enumerate(below) if sign == "└"] == [i for i, sign in enumerate(top) if sign == "┬"]
     assert [i for i, sign in enumerate(below) if sign == "┘"] == [i for i, sign in enumerate(top) if sign == "+"]
+
+
+SIZES = {"log-scale": {"trained": 64}, "axis-positions": {"sizes": [8, 8]}}
+
+
+@pytest.mark.parametrize("name", sorted(names(Position).keys() - {"none", "no-position", "interpolated"}))
+def test_combiner_names_the_positions_that_build_with_it(name: str) -> None:
+    line = sketch(lambda length: net({"mixer": "combiner"}, length))["positions"]
+    in_layers, at_embedding = (set(re.findall(r"[a-z0-9-]+", part)) for part in line.split(":")[0].split(";"))
+    given = {"kind": name, **SIZES.get(name, {})}
+
+    def builds(layer: dict, whole: dict) -> bool:
+        try:
+            pattern = {"dim": 32, "heads": 2, "layers": [{"mixer": "combiner", **layer}], **whole}
+            return Pattern.read(pattern).network(40, max_len=64) is not None
+        except UserError:
+            return False
+
+    assert (name in in_layers) == (names(Position)[name].needs_qk and builds({"position": given}, {}))
+    assert (name in at_embedding) == builds({}, {"position": given})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from twofold.catalog import configure
-from twofold.errors import UserError
+from twofold.errors import UserError, typed
 from twofold.parts import Mixer, Pattern
 from twofold.parts.fitting import check_heads, experts_in, usual_heads
 from twofold.parts.mixers.recurrent import RingConv
@@ -83,13 +83,14 @@ def test_both_odd_neighbours_of_an_even_kernel_are_named(kernel) -> None:
         network([{"mixer": {"kind": "centred-conv", "kernel": kernel}}])
 
 
-@pytest.mark.parametrize(("positions", "kernel", "fits"), [(8, 9, 7), (9, 11, 9), (8, 4, 7), (1, 3, 1)])
+@pytest.mark.parametrize(("positions", "kernel", "fits"), [(8, 9, [7]), (9, 11, [9]), (8, 4, [3, 5]), (1, 3, [1])])
 def test_kernels_that_go_around_a_ring_are_named(positions, kernel, fits) -> None:
-    with pytest.raises(UserError, match=f"use an odd one, kernel={fits} or less"):
+    advice = "use " + " or ".join(f"kernel={each}" for each in fits)
+    with pytest.raises(UserError, match=f"{advice}$"):
         RingConv(2, positions, kernel)
-    assert RingConv(2, positions, fits)
-    with pytest.raises(UserError, match=f"kernel={fits} or less"):
-        configure("wave-rnn", positions=positions, kernel=kernel).network(19)
+    assert all(RingConv(2, positions, each) for each in fits)
+    with pytest.raises(UserError, match=f"{advice}$"):
+        configure("wave-rnn", positions=positions, kernel=kernel).check()
 
 
 def test_every_mixer_with_such_a_size_is_among_them() -> None:
@@ -161,6 +162,10 @@ def test_more_experts_than_tokens_are_refused() -> None:
     with pytest.raises(UserError, match=r"9 experts are more than the 8 tokens.*use at most 8 experts"):
         network([{"channel": MIXTURE}], max_len=8)
     assert network([{"channel": MIXTURE}], max_len=9)
+    nine = {**MIXTURE, "router": {**MIXTURE["router"], "k": 9}}
+    with pytest.raises(UserError, match="use at most 8 experts with k=8"):
+        network([{"channel": nine}], max_len=8)
+    assert network([{"channel": nine}], max_len=9)
     assert network([{"channel": MIXTURE}], max_len=8, tokens=16)
     halves = {"kind": "multi-head", "heads": 2, "inner": {**MIXTURE, "router": {**MIXTURE["router"], "dim": 16}}}
     halves["inner"]["experts"] = {**MIXTURE["experts"], "dim": 16}
@@ -214,7 +219,8 @@ def test_systems_count_the_tokens_of_a_batch(system, options) -> None:
 def test_the_experts_that_are_advised_are_the_most_that_fit(system, options, fits, too_many) -> None:
     sizes = {"dim": 32, "layers": 2, "heads": 2, "length": 8, "batch": 2} | options
     ((option, most),) = fits.items()
-    with pytest.raises(UserError, match="use " + re.escape(f"{option}={most} or less, or longer texts")):
+    advice = f"use {option}={typed(most) if isinstance(most, list) else most} or less, or longer texts"
+    with pytest.raises(UserError, match=re.escape(advice)):
         configure(system, **sizes).network(19)
     assert configure(system, **{**sizes, **fits}).network(19)
     with pytest.raises(UserError, match="experts are more than the"):

@@ -64,8 +64,9 @@ def test_neighbours_by_hand() -> None:
     found = head(torch.tensor([[1.0, 0.0]])).exp()[0]
     near, far = np.exp(1.0), np.exp(0.0)
     assert found.tolist() == pytest.approx([near / (near + far), far / (near + far)], rel=1e-5)
-    with pytest.raises(UserError, match="temperature"):
-        Neighbours(3, 2, 2, temperature=0.0)
+    for wrong in (0.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"temperature is .* above 0"):
+            Neighbours(3, 2, 2, temperature=wrong)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_costs_less_than_dense() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="causal or a two-way"):
         mixer()(inputs(5), Mask.window(2))
-    with pytest.raises(UserError, match="use rope or none"):
+    with pytest.raises(UserError, match="use rope, log-scale or none"):
         Combiner(16, 2, position=Alibi(2))
     with pytest.raises(UserError, match="use head_dim=6"):
         Combiner(15, 3, head_dim=5)

@@ -135,7 +135,7 @@ def test_the_study_tells_how_experts_are_used(id: str, data) -> None:
 def test_refusals() -> None:
     with pytest.raises(UserError, match="8 experts, top-9"):
         configure("moe-lm", k=9).network(20)
-    with pytest.raises(UserError, match="router=switch sends a token to one expert; give k=1, now 2"):
+    with pytest.raises(UserError, match="router=switch sends a token to one expert; use k=1, not 2"):
         configure("moe-lm", router="switch").network(20)
     with pytest.raises(UserError, match="capacity"):
         configure("moe-lm", capacity=0)

@@ -147,6 +147,9 @@ def test_other_names_say_what_they_are(capsys) -> None:
     [
         ("ssdd", "unknown system or backbone 'ssdd'. Did you mean 'ssd'?"),
         ("SSD", "Did you mean 'ssd'?"),
+        ("strided", "Did you mean 'strided-attention' or 'tilde'?"),
+        ("local", "Did you mean 'local-attention' or 'block-local'?"),
+        ("strided-2x64", "Did you mean 'strided-attention-2x64'"),
         ("ssd-0x0", "ssd-0x0 means 0 layers of width 0; give 1 to 1,000 layers"),
         ("t5-0x64", "such as t5-2x128"),
         ("attention-2x33", "use attention-2x34"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twofold.errors import UserError, did_you_mean
+from twofold.errors import UserError, did_you_mean, meant, near_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def show(system: str) -> CardData:
         if backbone_names.SIZED.fullmatch(system):
             raise named.unknown(system) from error
         own = [card["id"] for card in index.cards()]
-        meant = did_you_mean(system.lower(), [*own, *(each["id"] for each in backbones())])
-        if not meant or meant == did_you_mean(system, own):
+        near = near_names(system.lower(), [*own, *(each["id"] for each in backbones())])
+        if not near or meant(near) == did_you_mean(system, own):
             raise
         listed = "twofold list, and twofold list --backbones"
-        raise UserError(f"unknown system or backbone {system!r}.{meant} All names: {listed}") from error
+        raise UserError(f"unknown system or backbone {system!r}.{meant(near)} All names: {listed}") from error
 
 
 def cite(system: str) -> str:

@@ -103,7 +103,7 @@ def _registering(id: str, **card: Any) -> Callable[[T], T]:
         from pydantic import ConfigDict
         from pydantic.dataclasses import dataclass as options
 
-        made: Any = options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
+        made: Any = options(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
         summary = (cls.__doc__ or sys.modules[cls.__module__].__doc__ or "").strip().splitlines()
         if not summary:
             raise ValueError(f"{id}: a system says what it is in the first line of its docstring")

@@ -227,7 +227,10 @@ def _positions(net: Drawable) -> str:
         return "none: its place in the tree is all that is known of a token"
     inner = [mixer.mixer if isinstance(mixer, Convolved) else mixer for mixer in _mixers(net)]
     if any(isinstance(mixer, Combiner) for mixer in inner):
-        return "rope or none in its layers, learned and sinusoid at the embedding: it does not look at every pair"
+        return (
+            "rope, log-scale or none in its layers; learned, sinusoid and axis-positions at the embedding: it does not "
+            "look at every pair"
+        )
     if all(getattr(mixer, "has_qk", False) for mixer in inner if not mixer.needs_memory):
         return "all: it has queries and keys"
     if isinstance(net, NextToken):

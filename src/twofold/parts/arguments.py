@@ -90,6 +90,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
+def above_zero(part: str, **numbers: float) -> None:
+    """Refuses what is no finite number above zero (UserError), by part and argument."""
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise UserError(f"{part}: {name} is {number}; it must be a number above 0")
+
+
 def at_least_one(part: str, **sizes: int | None) -> None:
     """Refuses sizes below one or beyond any tensor (UserError), by part and argument."""
     for name, size in sizes.items():

@@ -83,7 +83,7 @@ def stretch(where: str, option: str, given: int | None, longest: int, usual: int
     return given
 
 
-def check_experts(where: str, experts: int, tokens: int | None, parts: int = 1, fix: str | None = None) -> None:
+def check_experts(where: str, experts: int, tokens: int | None, parts: int, fix: str) -> None:
     """Refuses more experts than a batch has tokens for them, of which some would never learn anything (UserError).
 
     Args:
@@ -91,14 +91,27 @@ def check_experts(where: str, experts: int, tokens: int | None, parts: int = 1, 
         experts: how many.
         tokens: of a batch; None: not known.
         parts: how many experts are given of each token, one by one.
-        fix: what to write for as many as fit; by default they are counted.
+        fix: what to write for as many as fit.
     """
     if tokens is not None and experts > tokens * parts:
         given = f"{tokens * parts} {'tokens' if parts == 1 else 'parts of tokens'}"
         raise UserError(
             f"{where}: {experts} experts are more than the {given} that they are given at a time; use "
-            f"{fix or f'at most {tokens * parts} experts'}, or longer texts or larger batches"
+            f"{fix}, or longer texts or larger batches"
         )
+
+
+def with_k(k: int, experts: int) -> str:
+    """What to write behind a smaller number of experts, where a token would meet more than are left: ` with k=…`."""
+    return f" with k={experts}" if k > experts else ""
+
+
+def largest(given: Any, option: str) -> int:
+    """The largest whole number of that name in plain data, at any depth; 0: there is none."""
+    if not isinstance(given, Mapping):
+        return 0
+    own = given.get(option)
+    return max([own if isinstance(own, int) else 0, *(largest(value, option) for value in given.values())])
 
 
 def experts_in(given: Any, heads: int, parts: int = 1) -> tuple[int, int]:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from twofold.errors import UserError
-from twofold.parts.arguments import at_least_one
+from twofold.parts.arguments import above_zero, at_least_one
 from twofold.parts.part import Part
 
 _LEAST = 1e-4
@@ -48,8 +47,7 @@ class Neighbours(Part):
     ) -> None:
         super().__init__()
         at_least_one("Neighbours", known=known, dim=dim, outputs=outputs, k=k)
-        if temperature <= 0:
-            raise UserError(f"Neighbours: temperature is {temperature}; give a number above 0")
+        above_zero("Neighbours", temperature=temperature)
         self.k, self.temperature, self.link = min(k, known), temperature, link
         self.register_buffer("vectors", torch.zeros(known, dim))
         self.register_buffer("values", torch.zeros(known, outputs))

@@ -16,7 +16,16 @@ from twofold.errors import UserError, unknown
 from twofold.parts import arguments
 from twofold.parts.channels.ffn import ChannelMixer
 from twofold.parts.embeddings import TokenEmbedding
-from twofold.parts.fitting import check_experts, check_stretch, check_stretches, check_width, experts_in, usual_heads
+from twofold.parts.fitting import (
+    check_experts,
+    check_stretch,
+    check_stretches,
+    check_width,
+    experts_in,
+    largest,
+    usual_heads,
+    with_k,
+)
 from twofold.parts.heads import LMHead, TiedHead
 from twofold.parts.loops import Loop
 from twofold.parts.mixers.causal_conv import CausalConv, Convolved
@@ -256,7 +265,9 @@ class _Maker:
         name = given if isinstance(given, str) else given["kind"]
         if self.tokens is not None:
             experts, parts = experts_in(given, self.heads)
-            check_experts(f"channel mixer {name}", experts, self.tokens, parts)
+            room = self.tokens * parts
+            fix = f"at most {room} experts{with_k(largest(given, 'k'), room)}"
+            check_experts(f"channel mixer {name}", experts, self.tokens, parts, fix)
         made = make(ChannelMixer, given, fill)
         check_width("channel mixer", name, made, dim)
         return made

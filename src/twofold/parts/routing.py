@@ -88,7 +88,8 @@ class TopK(Router):
     def __init__(self, dim: int, experts: int, k: int = 2) -> None:
         super().__init__(dim, experts)
         if not 1 <= k <= experts:
-            raise UserError(f"TopK: {experts} experts, top-{k}; use k from 1 to {experts}")
+            near = "k=1" if k < 1 else f"k={experts} or less"
+            raise UserError(f"TopK: {experts} experts, top-{k}; use {near}")
         self.k = k
 
     def forward(self, x: Float[Tensor, "tokens dim"]) -> Routing:

@@ -12,7 +12,7 @@ import torch
 
 from twofold import catalog
 from twofold.catalog import index
-from twofold.errors import UserError
+from twofold.errors import UserError, meant, near_names
 from twofold.parts import Mixer, Pattern
 from twofold.parts.fitting import usual_heads
 from twofold.parts.named import names
@@ -80,9 +80,8 @@ def unknown_backbone(name: Any, known: Mapping[str, str], wanted: str) -> UserEr
             f"{bare} is a system and no backbone: its layers do not stand by themselves; train it as it is (twofold "
             f"show {bare}), or give {wanted}; all names: twofold list --backbones"
         )
-    near = [each + sizes.get(known[each], "") for each in difflib.get_close_matches(bare, known, n=3, cutoff=0.6)]
-    meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return UserError(f"unknown backbone {text!r}.{meant} Give {wanted}; all names: twofold list --backbones")
+    near = [each + sizes.get(known[each], "") for each in near_names(bare, known, alike=3)]
+    return UserError(f"unknown backbone {text!r}.{meant(near)} Give {wanted}; all names: twofold list --backbones")
 
 
 def as_arm(name: str, task: str) -> str | None:

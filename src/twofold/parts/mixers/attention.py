@@ -94,7 +94,7 @@ class Attention(Mixer):
         if heads % self.kv_heads:
             raise UserError(
                 f"{name}: {heads} heads do not divide into {self.kv_heads} kv_heads; "
-                f"use kv_heads={math.gcd(heads, self.kv_heads)} or kv_heads={heads}"
+                f"use {' or '.join(f'kv_heads={each}' for each in sorted({math.gcd(heads, self.kv_heads), heads}))}"
             )
         self.position = NoPosition() if position is None else position
         groups = 1 if kv_heads is None else kv_heads

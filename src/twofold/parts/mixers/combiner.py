@@ -84,7 +84,7 @@ class Combiner(Attention):
         ):
             name = type(self.position).__name__
             raise UserError(
-                f"position {name} says something of every pair, and Combiner looks at few; use rope or none"
+                f"position {name} says something of every pair, and Combiner looks at few; use rope, log-scale or none"
             )
         self.width = width
         self.region_query, self.region_key = (Dense(self.head_dim, self.head_dim, bias=False) for _ in range(2))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from twofold.errors import UserError
-from twofold.parts.arguments import at_least_one
+from twofold.parts.arguments import above_zero, at_least_one
 from twofold.parts.part import Part
 from twofold.parts.positions.base import KeyPositions, Position, Positions, frequencies
 from twofold.parts.rules import visible
@@ -28,7 +28,8 @@ class LinearStretch(Stretch):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = _positive(type(self).__name__, factor)
+        above_zero(type(self).__name__, factor=factor)
+        self.factor = factor
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         return inverse / self.factor
@@ -42,7 +43,8 @@ class NtkStretch(Stretch):
 
     def __init__(self, factor: float) -> None:
         super().__init__()
-        self.factor = _positive(type(self).__name__, factor)
+        above_zero(type(self).__name__, factor=factor)
+        self.factor = factor
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         half = len(inverse)
@@ -64,19 +66,13 @@ class Llama3Stretch(Stretch):
         at_least_one("Llama3Stretch", trained=trained)
         if not high > low:
             raise UserError(f"Llama3Stretch: high ({high}) must be above low ({low})")
-        factor = _positive("Llama3Stretch", factor)
+        above_zero("Llama3Stretch", factor=factor)
         self.factor, self.low, self.high, self.trained = factor, low, high, trained
 
     def forward(self, inverse: Tensor, base: float) -> Tensor:
         turns = self.trained * inverse / (2 * math.pi)
         blend = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
         return blend * inverse + (1 - blend) * inverse / self.factor
-
-
-def _positive(part: str, factor: float) -> float:
-    if factor <= 0:
-        raise UserError(f"{part}: factor is {factor}; it must be above 0")
-    return factor
 
 
 @dataclass(frozen=True, eq=False)

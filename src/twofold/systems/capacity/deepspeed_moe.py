@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 from twofold.catalog import Arm, Claim, Saving, Steps, system
 from twofold.errors import UserError, typed
 from twofold.parts import FFN, MoE, Part, SharedExpert, presets
-from twofold.parts.fitting import check_experts
+from twofold.parts.fitting import check_experts, with_k
 from twofold.systems.capacity.moe_lm import MoeLm
 
 _SIZES = {"dim": 64, "length": 128}
@@ -63,7 +63,10 @@ class DeepspeedMoe(MoeLm):
 
     def check_room(self) -> None:
         fit = [min(count, self.tokens) for count in self.pyramid]
-        check_experts(self.id, max(self.counts), self.tokens, fix=f"pyramid={typed(fit)} or less")
+        fix = f"pyramid={typed(fit)}{with_k(self.k, self.most_k(min(fit)))} or less"
+        check_experts(self.id, max(self.counts), self.tokens, 1, fix)
+        if self.router == "softmax-topk" and self.k > (fewest := min(self.counts)):
+            raise UserError(f"deepspeed-moe: k is {self.k}, and a layer has {fewest} experts; use k={fewest} or less")
 
     def mixture(self, layer: int) -> Part:
         self.check_room()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -14,7 +15,7 @@ from pydantic import Field
 from twofold.catalog import Arm, Claim, Steps, system
 from twofold.errors import UserError
 from twofold.parts import FFN, ChannelMixer, MoE, MultiHead, Part, SharedExpert, presets
-from twofold.parts.fitting import check_experts
+from twofold.parts.fitting import check_experts, with_k
 from twofold.systems.capacity.moe_lm import MoeLm
 
 
@@ -111,12 +112,21 @@ class MhMoe(MoeLm):
         )
 
     def check_room(self) -> None:
-        def count(experts: int) -> int:
-            return replace(self, experts=experts).sizes.experts  # type: ignore[call-arg]
+        def count(experts: int, k: int) -> int:
+            return replace(self, experts=experts, k=k).sizes.experts  # type: ignore[call-arg]
 
-        most = bisect_right(range(1, min(self.experts, 2**31) + 1), self.tokens * self.token_heads, key=count)
-        where = f"{self.id} with experts={self.experts}"
-        check_experts(where, self.sizes.experts, self.tokens, self.token_heads, f"experts={most} or less")
+        room = self.tokens * self.token_heads
+        needed = count(self.experts, min(self.k, self.most_k(self.k)))
+        if needed <= room:
+            return
+        k = min(self.k, self.most_k(room))
+        while True:  # with a smaller k, more experts are as large
+            most = max(1, bisect_right(range(1, min(self.experts, 2**31) + 1), room, key=partial(count, k=k)))
+            if k <= (held := count(most, k)):
+                break
+            k = held
+        fix = f"experts={most}{with_k(self.k, k)} or less"
+        check_experts(f"{self.id} with experts={self.experts}", needed, self.tokens, self.token_heads, fix)
 
     def mixture(self, layer: int) -> Part:
         self.check_room()

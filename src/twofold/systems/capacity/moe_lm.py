@@ -16,7 +16,7 @@ from twofold.catalog import Arm, Claim, Steps, system
 from twofold.data.rows import Rows
 from twofold.errors import UserError
 from twofold.parts import Experts, MoE, Part, Router, SequenceModel, TopK, presets, set_channels
-from twofold.parts.fitting import check_experts
+from twofold.parts.fitting import check_experts, with_k
 from twofold.parts.routing import ROUTERS
 from twofold.surgery import upcycle
 from twofold.systems.baselines.decoder import Decoder
@@ -86,7 +86,12 @@ class MoeLm(Decoder, Change, Analysis):
 
     def check_room(self) -> None:
         """Refuses more experts than a batch has tokens, or parts of them (UserError)."""
-        check_experts(self.id, self.experts, self.tokens, fix=f"experts={self.tokens} or less")
+        fix = f"experts={self.tokens}{with_k(self.k, self.most_k(self.tokens))} or less"
+        check_experts(self.id, self.experts, self.tokens, 1, fix)
+
+    def most_k(self, experts: int) -> int:
+        """How many of so many experts the router can send a token to."""
+        return experts if self.router == "softmax-topk" else 1
 
     def routes(self, dim: int, experts: int) -> Router:
         """The router of tokens, or of parts of them, `dim` wide.
@@ -97,7 +102,7 @@ class MoeLm(Decoder, Change, Analysis):
         if self.router == "softmax-topk":
             return TopK(dim, experts, self.k)
         if self.k != 1:
-            raise UserError(f"{self.id}: router={self.router} sends a token to one expert; give k=1, now {self.k}")
+            raise UserError(f"{self.id}: router={self.router} sends a token to one expert; use k=1, not {self.k}")
         return ROUTERS[self.router](dim, experts)
 
     def stack(self, dim: int, hidden: int, experts: int) -> Experts:
