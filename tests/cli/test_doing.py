@@ -23,7 +23,7 @@ def test_the_same_fit_is_not_repeated_and_another_is_refused(run, lexical, pairs
     assert again.error == "note: lexical was made by the same run before; --fresh makes it again\n"
     other = run("fit", "bm25", pairs, COLUMNS, "-o", lexical, "--set", "b=0.5")
     assert other.code == 2
-    assert "lexical holds a model made with other options (b); give another folder with -o" in other.error
+    assert "lexical holds a model that differs from this one in options (b); give another folder with -o" in other.error
     fresh = run("fit", "bm25", pairs, COLUMNS, "-o", lexical, "--set", "b=0.5", "--fresh", "--json")
     assert fresh.json["history"][0]["options"]["b"] == 0.5
 
@@ -36,7 +36,7 @@ def test_an_interrupted_fit_goes_on(run, own, pairs, here) -> None:
     assert not (here / "model").exists()
     other = run(*words, "--seed", "1")
     assert other.code == 2
-    assert "model.training holds an unfinished run with other seed" in other.error
+    assert "model.training holds an unfinished run that differs from this one in seed" in other.error
     second = run(*words, "--json")
     assert second.code == 0
     report = second.json["history"][0]["report"]

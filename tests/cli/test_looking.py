@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twofold import api
 from twofold.cli.looking import allowed
 
 pytestmark = pytest.mark.usefixtures("cards")
@@ -93,6 +94,18 @@ def test_show_is_the_whole_card(run) -> None:
     ):
         assert expected in out
     assert run("show", "stat", "--json").json["verdict"] == "holds"
+
+
+def test_show_of_the_beginning_of_a_name_suggests_the_whole_of_it(run) -> None:
+    shown = run("show", "strided")
+    assert shown.code == 2
+    assert "Did you mean 'strided-attention'?" in shown.error
+
+
+def test_show_lists_kinds_as_a_sentence_does(run, monkeypatch) -> None:
+    card = {**api.show("stat"), "kind": "model", "also": ["transform", "study"]}
+    monkeypatch.setattr(api, "show", lambda system: card)
+    assert "\nmodel, transform and study for search, language; family compression\n" in run("show", "stat").out
 
 
 def test_show_knows_a_persons_own(run, own) -> None:

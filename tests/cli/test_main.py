@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from twofold import api
+from twofold.cli import output
 from twofold.cli.commands import COMMANDS
 
 
@@ -153,3 +154,11 @@ def test_a_full_disk_behind_standard_output() -> None:
     assert done.returncode == 2
     assert done.stderr.decode().startswith("twofold: the disk is full")
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(39_870.0, "39,870"), (8.61123, "8.611"), (0.30466, "0.3047"), (5082.0, "5,082"), (-2e5, "-200,000"), (0.0, "0")],
+)
+def test_figures_are_no_powers_of_ten(value: float, words: str) -> None:
+    assert output.figure(value) == words

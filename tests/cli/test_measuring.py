@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("cards")
 def test_compare_prints_the_table_and_what_to_do_next(run, own, pairs, here, monkeypatch) -> None:
     monkeypatch.setattr(plan, "ENDING", 0.2)
     words = ("compare", "search", pairs, COLUMNS, "--systems", f"bm25,{own}:Pocket,bm25(b=0.2)", "--minutes", "0.2")
-    ran = run(*words)
+    ran = run(*words, "-o", "out/")
     assert ran.code == 0, ran.error
     for expected in ("nDCG@10", "bm25 (b=0.2)", "pocket", "recommended", "Report: out/report.html"):
         assert expected in ran.out

@@ -78,11 +78,34 @@ def test_an_unknown_name_gets_the_nearest_and_the_command_that_lists_all(given: 
     assert len(str(refused.value)) < 240
 
 
-@pytest.mark.parametrize("given", ["hydrra-2x64", "t5-2x64", "minilm"])
+@pytest.mark.parametrize("given", ["hydrra-2x64", "t55-2x64", "minilmm"])
 def test_where_layers_are_wanted_only_names_of_layers_are_suggested(given: str) -> None:
     with pytest.raises(UserError, match="Give a mixer or a system with layers x width") as refused:
         backbones.pattern(given, 64, 2)
     assert len(str(refused.value)) < 240
+
+
+@pytest.mark.parametrize(("given", "whole"), [("t5-2x64", "t5-2x64"), ("bert", "bert-4x128"), ("minilm", "minilm")])
+def test_a_whole_network_where_layers_are_wanted_is_told_what_takes_it(given: str, whole: str) -> None:
+    with pytest.raises(UserError, match="whole network") as refused:
+        backbones.pattern(given, 64, 4)
+    assert f"--set backbone={whole})" in str(refused.value)
+    assert f"--set start_from={whole})" in str(refused.value)
+    assert backbones.check(whole, 64) is not None or whole == "minilm"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("mamba-2x64", "s6-2x64"),
+        ("mamba-2-2x64", "ssd-2x64"),
+        ("mamba2-2x64", "ssd-2x64"),
+        ("strided-2x64", "strided-attention-2x64"),
+    ],
+)
+def test_what_a_mixer_is_called_elsewhere_and_the_beginning_of_a_name_are_known(given: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"Did you mean '{meant}'\\?"):
+        backbones.pattern(given, 64, 2)
 
 
 def test_every_name_is_listed_once_with_what_it_is() -> None:
@@ -197,7 +220,9 @@ def test_a_graft_has_been_trained() -> None:
     configure("codet5p", graft="tiny-decoder").check()
 
 
-@pytest.mark.parametrize("name", ["entp-2x32", "minilmm-2x64", "tiny-encoderr-2x64", "bertt-2x64", "t5", "hydrra"])
+@pytest.mark.parametrize(
+    "name", ["entp-2x32", "minilmm-2x64", "tiny-encoderr-2x64", "bertt-2x64", "hydrra", "mamba-2x64"]
+)
 def test_only_what_can_be_named_is_suggested(name: str) -> None:
     said = why(name, 64)
     assert said
@@ -264,10 +289,13 @@ def test_state_spaces_keep_the_heads_they_have_where_these_fit(dim: int) -> None
         ("attention-2x33", {}),
         ("combiner-2x30", {"heads": 6}),
         ("diff-mamba-2x33", {}),
+        ("abbie-1x32", {}),
+        ("masformer-1x32", {}),
+        ("yoco-1x32", {}),
     ],
 )
 def test_a_sized_name_that_does_not_fit_is_refused_with_one_that_does(name: str, options: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=r"; use [a-z-]+-2x\d+") as refused:
+    with pytest.raises(UserError, match=r"; use [a-z-]+-\d+x\d+") as refused:
         backbones.pattern(name, 128, 4, **options)
     advice = str(refused.value).partition("; use ")[2].split(" or ")
     backbones.pattern(advice[0], 128, 4, **options).network(260, max_len=64)
@@ -275,7 +303,7 @@ def test_a_sized_name_that_does_not_fit_is_refused_with_one_that_does(name: str,
         backbones.pattern(name, 128, 4, heads=int(heads.removeprefix("heads="))).network(260, max_len=64)
 
 
-def test_a_sized_name_goes_on_being_refused_where_no_width_helps() -> None:
-    with pytest.raises(UserError, match="masformer") as refused:
-        backbones.pattern("masformer-1x32", 128, 4, max_len=64)
-    assert "; use masformer" not in str(refused.value)
+def test_a_sized_name_goes_on_being_refused_where_no_size_helps() -> None:
+    with pytest.raises(UserError, match="conv") as refused:
+        backbones.pattern("attention-2x32", 128, 4, conv=64, max_len=32)
+    assert "; use attention" not in str(refused.value)

@@ -90,7 +90,7 @@ class Fit:
         was = {"id": made["id"], "options": made["options"], "run": made["report"].get("run", {})}
         if was != self.identity:
             raise UserError(
-                f"{place} holds a model made with other {_different(was, self.identity)}; "
+                f"{place} holds a model that differs from this one in {_different(was, self.identity)}; "
                 "give another folder with -o, or replace it with --fresh"
             )
 
@@ -103,7 +103,7 @@ class Fit:
             was = json.loads(file.read_text(encoding="utf-8"))
             if was != self.identity:
                 raise UserError(
-                    f"{work} holds an unfinished run with other {_different(was, self.identity)}; "
+                    f"{work} holds an unfinished run that differs from this one in {_different(was, self.identity)}; "
                     "give another folder with -o, or throw that run away with --fresh"
                 )
         work.mkdir(parents=True, exist_ok=True)

@@ -152,7 +152,7 @@ def _print(report: Report) -> None:
         print()
     for table in report.tables:
         print(terminal.text(terminal.table(table.columns, table.rows, title=table.title)))
-    output.table([(name.replace("_", " "), f"{value:.4g}") for name, value in report.figures.items()], indent="")
+    output.table([(name.replace("_", " "), output.figure(value)) for name, value in report.figures.items()], indent="")
 
 
 def _write(report: Report, system: str, out: Path) -> None:
@@ -180,4 +180,4 @@ def _print_step(report: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return output.figure(value) if isinstance(value, float) else str(value)

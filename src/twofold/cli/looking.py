@@ -65,7 +65,9 @@ def show(arguments: Namespace) -> None:
     print(f"{card['title']}{year}")
     if card.get("source"):
         print(card["source"])
-    print(f"{' and '.join(kinds(card))} for {', '.join(card['tasks'])}; family {card['family']}")
+    *others, last = kinds(card)
+    kind = f"{', '.join(others)} and {last}" if others else last
+    print(f"{kind} for {', '.join(card['tasks'])}; family {card['family']}")
     _show_network(card)
     _show_options(card)
     _show_claim(card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from twofold import api
@@ -31,7 +32,7 @@ def compare(arguments: Namespace) -> None:
     if arguments.json:
         return output.as_json(data)
     print(report.terminal(data))
-    print(f"Report: {arguments.out}/report.html")
+    print(f"Report: {Path(arguments.out) / 'report.html'}")
     if data.get("best"):
         use = {
             "search": 'search {} "what you look for"',
@@ -65,14 +66,14 @@ def evaluate(arguments: Namespace) -> None:
         return _judged(found, arguments)
     if arguments.json:
         return output.as_json({"part": arguments.part, "items": len(found.items), "figures": found.figures})
-    output.table([(name, f"{value:.4g}") for name, value in found.figures.items()], indent="")
+    output.table([(name, output.figure(value)) for name, value in found.figures.items()], indent="")
     print(f"over {len(found.items):,} items of the {arguments.part} part")
 
 
 def _judged(found: Any, arguments: Namespace) -> None:
     if arguments.json:
         return output.as_json({"queries": len(found.items), "figures": found.figures})
-    output.table([(name, f"{value:.4g}") for name, value in found.figures.items()], indent="")
+    output.table([(name, output.figure(value)) for name, value in found.figures.items()], indent="")
     print(f"over {len(found.items):,} queries of {arguments.queries}")
 
 

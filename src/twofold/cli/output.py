@@ -38,6 +38,11 @@ def _plain(data: Any) -> Any:
     return str(data)
 
 
+def figure(value: float) -> str:
+    """Four digits, and every digit of what is before the point: `0.3047`, `8.611`, `39,870`."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
 def style(text: str, name: str) -> str:
     """Text in a style where standard output is a terminal that wants it."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):

@@ -219,7 +219,7 @@ def written(what: str, arguments: Namespace) -> None:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
+    return output.figure(value) if isinstance(value, float) else f"{value:,}"
 
 
 def _few(vector: Any) -> str:

@@ -80,8 +80,18 @@ def unknown_backbone(name: Any, known: Mapping[str, str], wanted: str) -> UserEr
             f"{bare} is a system and no backbone: its layers do not stand by themselves; train it as it is (twofold "
             f"show {bare}), or give {wanted}; all names: twofold list --backbones"
         )
-    near = [each + sizes.get(known[each], "") for each in near_names(bare, known, alike=3)]
+    near = [each + sizes.get(known[each], "") for each in _called(bare, known) or near_names(bare, known, alike=3)]
     return UserError(f"unknown backbone {text!r}.{meant(near)} Give {wanted}; all names: twofold list --backbones")
+
+
+def _called(name: str, known: Mapping[str, str]) -> list[str]:
+    """Known names whose summaries begin with that one: `mamba-2` is `ssd`."""
+    plain = name.replace("-", "")
+    return [
+        each["id"]
+        for each in described()
+        if each["id"] in known and each["summary"].partition(":")[0].lower().replace("-", "") == plain
+    ]
 
 
 def as_arm(name: str, task: str) -> str | None:
@@ -149,7 +159,7 @@ def pattern(
         fitting = _fitting(name, heads, conv, max_len) if sized(name) else None
         if fitting is None:
             raise
-        reason, _, advice = str(error).partition("; use ")
+        reason, advice = re.split("; (?:use|give) ", f"{error}; use ", maxsplit=1)
         fewer = re.search(r"\bheads=\d+", advice) if heads is not None else None
         raise UserError(f"{reason}; use {fitting}{f' or {fewer[0]}' if fewer else ''}") from None
     return found
@@ -171,18 +181,19 @@ def _pattern(name: str, dim: int, layers: int, heads: int | None, conv: int, max
 
 
 def _fitting(name: str, heads: int | None, conv: int, max_len: int) -> str | None:
-    """The same name with the next width of which its layers can be made: a width in a name goes before one in an
-    option. None: no width helps."""
+    """The same name with the next width of which its layers can be made, or else with up to three layers more: a size
+    in a name goes before one in an option. None: neither helps."""
     bare, layers, dim = parts(name)
     widths = {-(-dim // step) * step for step in (2, 4, 8, 16, 32, 64, 2 * (heads or 1))}
-    for width in sorted(widths - {dim}):
+    sizes = [(layers, width) for width in sorted(widths - {dim})] + [(layers + more, dim) for more in (1, 2, 3)]
+    for count, width in sizes:
         try:
             with torch.device("meta"):
-                found = _pattern(f"{bare}-{layers}x{width}", width, layers, heads, conv, max_len)
+                found = _pattern(f"{bare}-{count}x{width}", width, count, heads, conv, max_len)
                 found.network(260, max_len=max_len, head=False)
         except UserError:
             continue
-        return f"{bare}-{layers}x{width}"
+        return f"{bare}-{count}x{width}"
     return None
 
 

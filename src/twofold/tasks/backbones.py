@@ -82,10 +82,17 @@ def pattern(
         max_len: the longest input.
 
     Raises:
-        UserError: no such name; names the nearest.
+        UserError: no such name; names the nearest. Or the name of a whole network.
     """
     if not isinstance(given, str):
         return Pattern.read(given, dim=dim, heads=heads, conv=conv)
+    bare, *size = parts(given)
+    if bare in PRESETS or given in (*reference.NAMES, INSTRUCTED, *CHECKPOINTS):
+        whole = f"{bare}-{size[0]}x{size[1]}" if bare in PRESETS else given
+        raise UserError(
+            f"{given} is a whole network and no layers by name; gtr takes it (--set backbone={whole}), and so does "
+            f"modernbert (--set start_from={whole}). Give a mixer or a system with layers x width, such as ssd-2x128"
+        )
     return backbone_names.pattern(given, dim, layers, heads=heads, conv=conv, max_len=max_len)
 
 

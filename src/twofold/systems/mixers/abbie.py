@@ -48,7 +48,7 @@ class Abbie(SequenceSystem):
         body = self.layers - self.head_layers - self.tail_layers
         if body < 1:
             raise UserError(
-                f"abbie: {self.layers} layers leave none for the loop behind {self.head_layers} in front and "
+                f"abbie: layers={self.layers} leaves none for the loop behind {self.head_layers} in front and "
                 f"{self.tail_layers} behind; use layers={self.head_layers + self.tail_layers + 1} or more"
             )
         loop = {"loop": [{"times": body}], "iterations": self.iterations, "inject": self.inject}

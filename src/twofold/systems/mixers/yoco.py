@@ -51,7 +51,7 @@ class Yoco(SequenceSystem):
 
     def pattern(self) -> Pattern:
         if self.layers < 2:
-            raise UserError(f"yoco: {self.layers} layers cannot be cut in two halves; use layers=2 or more")
+            raise UserError(f"yoco: layers={self.layers} cannot be cut in two halves; use layers=2 or more")
         near: dict[str, Any] = {"kind": self.self_mixer}
         if self.self_mixer in ("window", "local-attention"):
             near = {"kind": "local-attention", "window": stretch(self.id, "window", self.window, self.length)}
