@@ -245,6 +245,11 @@ def test_places_that_are_no_checkpoint(tmp_path: Path, make_bert: Make) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"neither a config\.json"):
         open_checkpoint(tmp_path / "empty")
+    for inside in ("arm/model", "out/best"):
+        (tmp_path / inside).mkdir(parents=True)
+        (tmp_path / inside / "model.json").touch()
+        with pytest.raises(UserError, match=f"holds one: give .*{inside}$"):
+            open_checkpoint((tmp_path / inside).parent)
     path, _ = make_bert()
     with pytest.raises(UserError, match="give the folder"):
         open_checkpoint(path / "model.safetensors")

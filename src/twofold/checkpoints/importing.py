@@ -74,6 +74,9 @@ def open_checkpoint(path: str | Path, dtype: torch.dtype | None = torch.float32)
             return _from_gguf(files[0], dtype)
         if files:
             raise UserError(f"{path} holds {len(files)} GGUF files; name one of them")
+        for inside in (path / "best", path / "model"):  # of a comparison, of one of its arms
+            if (inside / MANIFEST).is_file():
+                raise UserError(f"{path} is no model, but holds one: give {inside}")
         raise UserError(f"{path} is not a checkpoint: it has neither a config.json nor a GGUF file")
     return _from_folder(path, dtype)
 

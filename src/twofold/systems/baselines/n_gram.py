@@ -109,7 +109,9 @@ class NgramModel(LanguageModel):
         return Score(np.array(nats, np.float64), sizes(texts))
 
     def generate(self, *args: Any, **settings: Any) -> str | list[str]:
-        raise UserError("n-gram only measures texts; to generate, fit a model such as decoder")
+        raise UserError(
+            "n-gram only measures texts; to generate, give a network (out/arms/…/model), or fit one: decoder"
+        )
 
     def _files(self, target: Path) -> None:
         np.savez_compressed(target / _COUNTS, grams=self.counts[-1].grams, seen=self.counts[-1].seen)

@@ -51,7 +51,7 @@ class XzModel(LanguageModel):
         return Score(8 * math.log(2) * np.array(added, np.float64), sizes(texts))
 
     def generate(self, *args: Any, **settings: Any) -> str | list[str]:
-        raise UserError("xz only measures texts; to generate, fit a model such as decoder")
+        raise UserError("xz only measures texts; to generate, give a network (out/arms/…/model), or fit one: decoder")
 
     def _files(self, target: Path) -> None:
         (target / _CONTEXT).write_bytes(self.context)
