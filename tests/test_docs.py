@@ -49,3 +49,11 @@ def test_the_readmes_table_is_that_of_the_records() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert pages.START in readme
     assert pages.with_table(readme) == readme, "run make index"
+
+
+def test_what_the_speed_page_says_of_attention_is_what_the_mixers_page_measured() -> None:
+    mixers, speed = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("mixers.md", "speed.md"))
+    rows = re.findall(r"^\| x-transformers' attention \|.*$", mixers, re.M)
+    ratios = sorted(float(ratio) for row in rows for ratio in re.findall(r"\(([\d.]+) ×\)", row))
+    assert len(ratios) == 6
+    assert f"| x-transformers | {ratios[0]:.2f} to {ratios[-1]:.2f} × |" in speed
