@@ -84,6 +84,7 @@ def test_a_place_that_cannot_be(run, pairs) -> None:
         (("bm25", "pairs.jsonl", COLUMNS, "--device", "warp:9"), "cannot compute on device 'warp:9'"),
         (("bm25", "pairs.jsonl", COLUMNS, "--dtype", "float23"), "unknown dtype 'float23'. Did you mean 'float32'?"),
         (("stat", "pairs.jsonl"), "stat is a transform, not a model; use it with: twofold apply stat"),
+        (("gtr", "pairs.jsonl", "--steps", "2", "--minutes", "1"), "give one of them"),
         (("ssd-2x32", "pairs.jsonl"), "train it with: twofold fit backbone my.txt --set backbone=ssd-2x32"),
         (("hydra-2x32", "pairs.jsonl"), "train it with: twofold fit masked-backbone my.txt"),
         (("attention-2x33", "pairs.jsonl"), "use attention-2x34"),

@@ -157,7 +157,7 @@ def test_generate(run, decoder, here) -> None:
         "one",
         "two",
     ]
-    assert "limit is -1" in run("generate", decoder, "x", "--tokens", "-1").error
+    assert "-1 tokens cannot be added" in run("generate", decoder, "x", "--tokens", "-1").error
     words = ("generate", decoder, "x", "--tokens", "2", "--temperature", "1", "--top-p", "2")
     assert "top-p lies in (0, 1]" in run(*words).error
 

@@ -107,7 +107,7 @@ def test_bad_requests_are_refused() -> None:
         given.score(["a", ""])
     with pytest.raises(UserError, match="stride is 33"):
         given.score(["a"], stride=33)
-    with pytest.raises(UserError, match="limit is 32"):
+    with pytest.raises(UserError, match="32 tokens cannot be added; give from 1 to 31"):
         given.generate("a", limit=32)
     with pytest.raises(UserError, match="temperature is -1"):
         given.generate("a", limit=8, temperature=-1)

@@ -34,7 +34,7 @@ def fit(p: Parser) -> None:
     _columns(p)
     p.option("-o", "--out", default="model", help="folder for the model")
     p.option("--task", help="which of the system's tasks; by default its first")
-    p.option("--minutes", type=float, default=5.0, help="of training")
+    p.option("--minutes", type=float, help="of training (default: 5.0)")
     p.option("--steps", type=int, help="of training instead of minutes; the result is then exact to the bit")
     _set(p)
     p.flag("--fresh", help="begin again, and replace the model in the folder")

@@ -27,11 +27,13 @@ def fit(arguments: Namespace) -> None:
     """Trains and saves."""
     if arguments.steps is not None and arguments.steps < 1:
         raise UserError(f"--steps is {arguments.steps}; give at least 1")
+    if arguments.steps is not None and arguments.minutes is not None:
+        raise UserError("--steps and --minutes both say how long to train; give one of them")
     model = api.fit(
         _arm(arguments),
         arguments.data,
         task=arguments.task,
-        minutes=arguments.minutes,
+        **({} if arguments.minutes is None else {"minutes": arguments.minutes}),
         budget=Steps(arguments.steps) if arguments.steps is not None else None,
         seed=arguments.seed,
         out=arguments.out,

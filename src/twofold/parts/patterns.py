@@ -230,8 +230,8 @@ class _Maker:
         mixer = cast(Mixer, make(Mixer, given, fill))
         if self.causal and mixer.causal == "no":
             raise UserError(
-                f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, or one that "
-                "does not, such as attention, window, ssd or causal-conv"
+                f"mixer {name} looks ahead, so it cannot predict the next token; use it in an encoder, such as "
+                "masked-backbone, or take one that does not, such as attention, window, ssd or causal-conv"
             )
         check_width("mixer", name, mixer, self.pattern.dim)
         check_stretches(name, mixer, given, self.max_len)

@@ -190,7 +190,7 @@ class LanguageModel(Model):
             UserError: a setting out of its range.
         """
         if not 1 <= limit < self.length:
-            raise UserError(f"limit is {limit}; it must lie between 1 and the context less one, {self.length - 1}")
+            raise UserError(f"{limit} tokens cannot be added; give from 1 to {self.length - 1}, the context less one")
         if temperature < 0:
             raise UserError(f"temperature is {temperature}; it must be at least 0 (0 takes the most likely token)")
         try:
