@@ -43,7 +43,7 @@ from twofold.tasks.options import LinearKinds
     ),
     simplified=(
         "about 0.4 million weights on documentation in place of 110 million to 1.3 billion on RefinedWeb",
-        "the claim trains on about 2 tokens a weight, the paper on 20",
+        "the claim trains on about 5 tokens a weight, the paper on 20",
         "weight decay acts on the factors, as in the paper; decay of their product is not offered",
     ),
 )
@@ -134,7 +134,7 @@ class LowRankFfn(Decoder, Analysis):
         metric="bits_per_byte",
         direction="lower",
         by=0.01,
-        budget=Steps(300),
+        budget=Steps(900),
         repeats=3,
         side=(
             *(
@@ -152,7 +152,7 @@ class LowRankFfn(Decoder, Analysis):
             ),
         ),
         tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
-        minutes=4,
+        minutes=12,
     )
 
 
