@@ -109,8 +109,8 @@ class DeepspeedMoe(MoeLm):
         by=-0.01,
         parity=True,
         saving=Saving("parameters", 0.45),
-        budget=Steps(150),
-        repeats=3,
+        budget=Steps(300),
+        repeats=5,
         setting={"texts": 100},
         side=(
             Arm("moe-lm", k=2, every=1, expert_hidden=2.0, **_SIZES),
@@ -118,5 +118,5 @@ class DeepspeedMoe(MoeLm):
             Arm("deepspeed-moe", pyramid=(8,), **_SIZES),
         ),
         tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
-        minutes=4,
+        minutes=12,
     )

@@ -170,7 +170,7 @@ class MoeLm(Decoder, Change, Analysis):
         metric="bits_per_byte",
         direction="lower",
         by=0.02,
-        budget=Steps(200),
+        budget=Steps(400),
         repeats=3,
         setting={"texts": 100},
         side=(
@@ -178,5 +178,5 @@ class MoeLm(Decoder, Change, Analysis):
             Arm("moe-lm", dim=64, length=128, experts=16),
         ),
         tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
-        minutes=4,
+        minutes=10,
     )

@@ -70,13 +70,13 @@ class Abbie(SequenceSystem):
         metric="bits_per_byte",
         direction="lower",
         by=0.01,
-        budget=Steps(300),
-        repeats=3,
+        budget=Steps(400),
+        repeats=5,
         setting={"texts": 100},
         side=(
             Arm("backbone", dim=64, layers=6, length=128, batch=16),
             Arm("abbie", dim=64, layers=4, length=128, batch=16, inject=False),
         ),
         tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
-        minutes=5,
+        minutes=12,
     )
