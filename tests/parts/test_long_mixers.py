@@ -134,7 +134,8 @@ def test_a_ring_without_a_shift_keeps_and_one_of_one_position_is_refused():
     x = torch.zeros(1, 3, 8)
     x[0, 0, 3] = 1.0
     assert torch.equal(still(x)[0, 2], x[0, 0])
-    for options, words in (({"kernel": 2}, "odd"), ({"kernel": 9}, "odd"), ({"start": "tidal"}, "identity")):
+    wrong = (({"kernel": 2}, "kernel=1 or"), ({"kernel": 9}, "use kernel=3"), ({"start": "tidal"}, "identity"))
+    for options, words in wrong:
         with pytest.raises(UserError, match=words):
             RingConv(2, 4, **options)
 

@@ -79,7 +79,7 @@ def test_it_is_kept(data, tmp_path) -> None:
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     assert np.array_equal(again.score(TEXTS).nats, model.score(TEXTS).nats)
-    with pytest.raises(UserError, match="fit a model such as decoder"):
+    with pytest.raises(UserError, match="or fit one: decoder"):
         again.generate("the")
 
 
