@@ -71,7 +71,7 @@ class Smlp(Gmlp):
         metric="bits_per_byte",
         direction="lower",
         by=0.02,
-        budget=Steps(200),
+        budget=Steps(400),
         repeats=3,
         setting={"texts": 100},
         side=(
@@ -79,5 +79,5 @@ class Smlp(Gmlp):
             Arm("decoder", **_SIZES),
         ),
         tune={"lr": (2e-3, 4e-3, 8e-3, 1.6e-2)},
-        minutes=4,
+        minutes=10,
     )
