@@ -86,7 +86,7 @@ class Flexibert(DesignSearch):
         metric="relative_queries",
         direction="lower",
         by=0.2,
-        repeats=60,
+        repeats=40,
         task="study",
         side=(
             Arm("evolution-search", starts=20, **_TABLE),
