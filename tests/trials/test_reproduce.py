@@ -66,6 +66,9 @@ def test_verdict_effect_and_everything_that_was_run(coin, tmp_path) -> None:
     assert record["seeds"] == [0, 1, 2]
     assert len(json.dumps(record)) < records.LARGEST
     assert not (tmp_path / "coin.json").exists()
+    with pytest.raises(UserError, match="fewer --seeds"):
+        records.write({**record, "why": "x" * records.LARGEST}, tmp_path)
+    assert not (tmp_path / "coin.json").exists()
 
 
 def test_the_same_seeds_give_the_same_figures_without_running_again(coin) -> None:

@@ -29,10 +29,17 @@ def read(id: str, folder: Path | None = None) -> dict[str, Any] | None:
 
 
 def write(record: dict[str, Any], folder: Path | None = None) -> Path:
-    """Writes a record; it must stay small enough to be read by a person."""
+    """Writes a record.
+
+    Raises:
+        UserError: it is too long to be read by a person.
+    """
     size = len(json.dumps(record, indent=1, ensure_ascii=False).encode())
     if size > LARGEST:
-        raise ValueError(f"the record of {record['id']} has {size} bytes, more than {LARGEST}")
+        raise UserError(
+            f"the record of {record['id']} would have {size:,} bytes, more than {LARGEST:,}: too long to be read; give "
+            "fewer --seeds or --no-side (what ran is kept and does not run again), or --dry-run for the figures alone"
+        )
     target = path(record["id"], folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, record)
