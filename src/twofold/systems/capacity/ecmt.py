@@ -98,9 +98,9 @@ class Ecmt(SlimSystem, Change):
         data="scenes",
         metric="relative_score",
         by=0.01,
-        budget=Steps(200),
-        repeats=3,
-        setting={"compute": 0.5, "relative": "single-task", "relative_steps": 200},
+        budget=Steps(300),
+        repeats=5,
+        setting={"compute": 0.5, "relative": "single-task", "relative_steps": 300},
         tune={"lr": (1e-2, 2e-2), "invariance": (0.1, 1.0, 10.0)},
-        minutes=6,
+        minutes=15,
     )
